@@ -1,0 +1,88 @@
+# Everything a contributor needs; `make help` lists it.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
+SERVICE ?= examples/accounts/main.py
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-header --no-annotate --quiet
+
+# A stamp says what is installed, so a second run is instant and a changed lock installs again.
+# Whoever names a Python gets an environment made with that one; otherwise the one that is there will do.
+ifeq ($(origin PYTHON),file)
+CREATED := $(VENV)/.created
+else
+CREATED := $(VENV)/.created-with$(subst /,-,$(PYTHON))
+endif
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install run test check house docker-replay bench lock format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(DEV) ## install everything needed to work on Millrace into .venv (PYTHON=python3.13 to choose)
+
+run: $(RUNTIME) ## start the example service (PORT=9000 and SERVICE=my/main.py to choose)
+# The trap lets Ctrl-C reach the service only: it ends in its own time, and that is no failure of this target.
+	@trap : INT; $(BIN)/millrace serve $(SERVICE); status=$$?; [ $$status -eq 130 ] || exit $$status
+
+test: $(DEV) ## run the tests with branch coverage; below 95 % fails
+	@$(BIN)/python -m pytest -q --cov --cov-branch --cov-report=term-missing:skip-covered
+
+check: $(DEV) house ## formatting, lint, types, layers, documentation, Dockerfile and manifests
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@found=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$found"; exit 1; }
+	@echo "everything is in order"
+
+house: $(DEV)
+	@[ ! -d tests/house ] || $(BIN)/python -m pytest -q tests/house
+
+docker-replay: $(DEV) ## build what the Dockerfile describes without Docker, start it, ask for its health
+	@$(BIN)/python .ci/replay-dockerfile
+
+bench: $(DEV) ## measure the promises that have numbers
+	@$(BIN)/python -m pytest -q bench
+
+# The runtime and the build backend get exactly the versions that were tested.
+lock: $(DEV) ## write requirements/*.lock again (UPGRADE=--upgrade for newer versions)
+	@$(LOCK) $(UPGRADE) --group dev -o requirements/dev.lock
+	@$(LOCK) -c requirements/dev.lock -o requirements/runtime.lock --upgrade
+	@$(subst pyproject.toml,,$(LOCK)) --group build -c requirements/dev.lock -o requirements/build.lock --upgrade
+
+format: $(DEV) ## format the code and repair what can be repaired
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --fix --quiet .
+
+clean: ## remove the environment and everything else that can be made again
+	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUNTIME): requirements/runtime.lock requirements/build.lock pyproject.toml $(CREATED)
+	@echo "installing pinned dependencies, about half a minute…"
+	@$(PIP) install --require-hashes -r requirements/runtime.lock -r requirements/build.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements/dev.lock pyproject.toml $(CREATED)
+	@echo "installing pinned dependencies, about a minute…"
+	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $(RUNTIME) $@
+
+$(CREATED):
+	@command -v "$(PYTHON)" > /dev/null || { echo "Millrace needs Python 3.11 or newer, and there is no \"$(PYTHON)\": install Python, or name the one to use, as in: make install PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Millrace needs Python 3.11 or newer, and \"$(PYTHON)\" is $$("$(PYTHON)" -V 2>&1): install a newer one, or name it, as in: make install PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2> /dev/null || { echo "\"$(PYTHON)\" cannot make a virtual environment because its venv module is missing: install it (Debian and Ubuntu: apt-get install python3-venv) and try again" >&2; exit 1; }
+ifeq ($(origin PYTHON),file)
+	@[ -x $(BIN)/python ] || "$(PYTHON)" -m venv --clear $(VENV)
+else
+	@"$(PYTHON)" -m venv --clear $(VENV)
+endif
+	@touch $(VENV)/.created $@

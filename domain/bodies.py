@@ -1,0 +1,241 @@
+"""The request bodies of a resource, derived from its entity: what a client sends to create, replace or patch one."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Generic, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from domain.entity import SERVER_MANAGED, Ulid, duplicate_tags, parse_id
+from domain.errors import FieldError
+from domain.query.fields import INT64, Field, Kind, WrongValue, to_utc
+from domain.query.resource import EntityT, Resource
+from domain.validation import invalid_fields, problem, rejected
+
+
+class Bodies(Generic[EntityT]):
+    """Decoders and checks for the bodies of one resource.
+
+    `create` and `replace` are Structs that hold every field a client may set, with the entity's constraints plus
+    those of its storage (the range of a whole number, the length of a text column); `patch` is the same with every
+    field optional. Server-managed fields may be sent back and are ignored; any other unknown field is an error.
+    """
+
+    def __init__(self, resource: Resource[EntityT]) -> None:
+        self.resource = resource
+        self.entity = resource.entity
+        hints = get_type_hints(resource.entity, include_extras=True)
+        members = {member.name: member for member in msgspec.structs.fields(resource.entity)}
+        self.types = {
+            name: constrained(hints[name], resource.fields[name]) for name in members if name not in resource.read_only
+        }
+        self.timestamps = tuple(name for name in self.types if resource.fields[name].kind is Kind.DATETIME)
+        self.decimals = tuple(name for name in self.types if resource.fields[name].kind is Kind.DECIMAL)
+        ignored = [(name, Any, UNSET) for name in sorted(resource.read_only)]
+        settable = []
+        for name, kind in self.types.items():
+            if name == "id":
+                settable.append((name, Ulid | UnsetType, UNSET))
+            elif members[name].required:
+                settable.append((name, kind))
+            else:
+                settable.append((name, kind | UnsetType, UNSET))
+        title = resource.entity.__name__
+        self.create = _struct(f"{title}Create", [*settable, *ignored], resource)
+        self.replace = self.create
+        self.patch = _struct(
+            f"{title}Patch", [(name, kind | UnsetType, UNSET) for name, kind in self.types.items()] + ignored, resource
+        )
+        self._create_decoder = msgspec.json.Decoder(self.create)
+
+    def decode_create(self, body: bytes) -> Mapping[str, Any]:
+        """The fields that a body for POST or PUT sets. Raises `InvalidBody` with every error."""
+        try:
+            decoded = self._create_decoder.decode(body)
+        except (msgspec.DecodeError, RecursionError, ValueError):
+            raise self._explain(body, self.create) from None
+        values = {name: value for name in self.types if (value := getattr(decoded, name)) is not UNSET}
+        return self._checked(values, body)
+
+    def decode_patch(self, body: bytes) -> Mapping[str, Any]:
+        """The members of an RFC 7396 merge patch, not yet merged. Raises `InvalidBody` for what can never be right."""
+        raw = decode_object(body)
+        errors = [
+            problem("unknown_field", f'unknown field "{name}"', (name,), raw[name], tuple(self.types))
+            for name in raw
+            if name not in self.types and name not in self.resource.read_only
+        ]
+        if errors:
+            raise rejected(errors)
+        return {name: value for name, value in raw.items() if name in self.types and name != "id"}
+
+    def merge(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+        """The typed new values of the patched fields. Raises `InvalidBody` with every error."""
+        merged = {name: merge_patch(stored.get(name), value) for name, value in patch.items()}
+        errors: list[FieldError] = []
+        values: dict[str, Any] = {}
+        for name, value in merged.items():
+            try:
+                values[name] = msgspec.convert(value, self.types[name])
+            except (msgspec.ValidationError, OverflowError):
+                found = invalid_fields({name: value}, self.patch)
+                errors.extend(found or [problem("value_error", "is not valid", (name,), value)])
+        if errors:
+            raise rejected(errors)
+        return self._checked(values, msgspec.json.encode(merged))
+
+    def _checked(self, values: dict[str, Any], body: bytes) -> dict[str, Any]:
+        """Apply what a type cannot say: upper-case ids, UTC, distinct tags, no NUL."""
+        errors: list[FieldError] = []
+        # The escape is the only way a NUL can stand in valid JSON, so most bodies are cleared by one scan.
+        if b"\\u0000" in body:
+            errors.extend(_nul_errors(values, ()))
+        if "id" in values:
+            values["id"] = parse_id(values["id"])
+        for name in self.timestamps:
+            value = values.get(name)
+            if isinstance(value, datetime):
+                try:
+                    values[name] = to_utc(value)
+                except WrongValue as error:
+                    errors.append(problem("value_error", str(error), (name,), str(value)))
+        for name in self.decimals:
+            if isinstance(value := values.get(name), Decimal):
+                try:
+                    values[name] = fitting(value, self.resource.fields[name])
+                except WrongValue as error:
+                    errors.append(problem("value_error", str(error), (name,), str(value)))
+        errors.extend(_duplicates(values.get("tags", ())))
+        if errors:
+            raise rejected(errors)
+        return values
+
+    def _explain(self, body: bytes, kind: type[msgspec.Struct]) -> Exception:
+        raw = decode_object(body)
+        errors = invalid_fields(raw, kind)
+        if isinstance(tags := raw.get("tags"), list):
+            errors.extend(_duplicates([tag for tag in tags if isinstance(tag, str)]))
+        return rejected(errors or [problem("value_error", "is not valid", (), body[:200].decode(errors="replace"))])
+
+    def construct(self, values: Mapping[str, Any]) -> EntityT:
+        """The entity with `values`. Raises `InvalidBody` when its own `__post_init__` refuses them."""
+        try:
+            return self.entity(**values)
+        except (ValueError, TypeError) as error:
+            raise rejected([problem("value_error", str(error), (), None)]) from error
+
+
+def fitting(value: Decimal, field: Field) -> Decimal:
+    """`value` with exactly the digits its column keeps. Raises `WrongValue` rather than rounding."""
+    if not value.is_finite():
+        raise WrongValue("must be a finite number")
+    if field.precision is None or field.scale is None:
+        return value
+    whole = field.precision - field.scale
+    exact = value.normalize()
+    if abs(exact) >= Decimal(10) ** whole or -int(exact.as_tuple().exponent) > field.scale:
+        raise WrongValue(f"must have at most {whole} digits before the point and {field.scale} behind it")
+    return value.quantize(Decimal(1).scaleb(-field.scale))
+
+
+def decode_object(body: bytes) -> dict[str, Any]:
+    """A JSON object from a client. Raises `InvalidBody` for anything else, with the byte where it breaks."""
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        message = "nests too deeply" if isinstance(error, RecursionError) else str(error)
+        raise rejected([problem("json_invalid", message, (), body[:200].decode(errors="replace"))]) from None
+    if not isinstance(value, dict):
+        raise rejected([problem("type", "the body must be a JSON object", (), value)])
+    return value
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """`target` changed by an RFC 7396 merge patch: objects merge, null removes, anything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge_patch(merged.get(name), value)
+    return merged
+
+
+def constrained(annotation: Any, field: Field) -> Any:
+    """`annotation` with what the storage of `field` demands added, where the entity does not say so itself."""
+    if field.kind is Kind.DATETIME:
+        extra = Meta(tz=True)
+    elif field.kind is Kind.INTEGER:
+        # The type's own 64-bit range needs no words; a narrower column does.
+        if (field.minimum, field.maximum) in {INT64, (None, None)}:
+            return annotation
+        extra = Meta(ge=field.minimum, le=field.maximum)
+    elif field.kind is Kind.TEXT and field.max_length is not None:
+        extra = Meta(max_length=field.max_length)
+    else:
+        return annotation
+    own = declared_meta(annotation)
+    merged = {
+        name: value
+        for meta in (extra, *own)
+        for name in (
+            "gt",
+            "ge",
+            "lt",
+            "le",
+            "min_length",
+            "max_length",
+            "pattern",
+            "tz",
+            "multiple_of",
+            "title",
+            "description",
+            "examples",
+        )
+        if (value := getattr(meta, name)) is not None
+    }
+    if "gt" in merged:
+        merged.pop("ge", None)
+    if "lt" in merged:
+        merged.pop("le", None)
+    kind = Annotated[field.value_type, Meta(**merged)]
+    return kind | None if field.nullable else kind
+
+
+def declared_meta(annotation: Any) -> list[Meta]:
+    """The `Meta` of an annotation, also where it stands inside of a union with None."""
+    found = [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
+    for part in getattr(annotation, "__args__", ()):
+        found.extend(declared_meta(part))
+    return found
+
+
+def _struct(name: str, members: list[Any], resource: Resource[Any]) -> type[msgspec.Struct]:
+    return msgspec.defstruct(
+        name, members, kw_only=True, forbid_unknown_fields=True, module=resource.entity.__module__, omit_defaults=True
+    )
+
+
+def _duplicates(tags: Sequence[str]) -> list[FieldError]:
+    return [problem("duplicate", f'tag "{tag}" stands more than once', ("tags",), tag) for tag in duplicate_tags(tags)]
+
+
+def _nul_errors(value: Any, path: tuple[str | int, ...]) -> list[FieldError]:
+    if isinstance(value, str):
+        message = "holds a NUL character, which cannot be stored"
+        return [problem("value_error", message, path, value)] if "\0" in value else []
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value)
+    if isinstance(value, Mapping):
+        return [
+            error
+            for name, member in value.items()
+            for error in (*_nul_errors(name, (*path, name)), *_nul_errors(member, (*path, name)))
+        ]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [error for index, member in enumerate(value) for error in _nul_errors(member, (*path, index))]
+    return []

@@ -1,0 +1,143 @@
+"""Every error this software raises on purpose; a code and a title, never an HTTP status."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+VALUE_LIMIT = 200
+
+
+class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One invalid input: where it stands, what is wrong with it and what would be right.
+
+    `loc` is the path clients of servicekit read (`["body", "age"]`), `pointer` the same as RFC 6901 JSON pointer,
+    `position` the 0-based character offset inside a query parameter or a JSON text. `input` is cut short.
+    """
+
+    type: str
+    loc: tuple[str | int, ...]
+    msg: str
+    pointer: str | None = None
+    position: int | None = None
+    input: Any = msgspec.UNSET
+    allowed: tuple[Any, ...] | None = None
+
+
+def cut(value: Any) -> Any:
+    """`value` when it is small enough to repeat to the client, otherwise the start of its text."""
+    if value is None or isinstance(value, bool | int | float):
+        text = str(value)
+        return value if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
+
+
+class ServiceError(Exception):
+    """Base of the tree. `detail` is safe to show to a client; `extensions` are further problem members."""
+
+    code = "internal"
+    title = "Internal Server Error"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        extensions: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.extensions = dict(extensions or {})
+
+
+class Invalid(ServiceError):
+    """The request asks for something the domain does not allow."""
+
+    code = "validation-failed"
+    title = "Validation Failed"
+
+
+class InvalidQuery(Invalid):
+    """A query parameter is unknown, malformed or not allowed for this resource."""
+
+    code = "invalid-query"
+
+
+class InvalidBody(Invalid):
+    """A request body does not satisfy its schema; `errors` lists every invalid field."""
+
+    code = "invalid-body"
+    title = "Validation Error"
+
+
+class InvalidPage(InvalidBody):
+    """`page` or `size` is out of range; existing clients know this as an unprocessable request."""
+
+
+class InvalidId(Invalid):
+    """A path does not hold a ULID."""
+
+    code = "invalid-ulid"
+    title = "Invalid ULID Format"
+
+
+class NotFound(ServiceError):
+    """The entity does not exist."""
+
+    code = "not-found"
+    title = "Resource Not Found"
+
+
+class Conflict(ServiceError):
+    """The change contradicts what is stored."""
+
+    code = "conflict"
+    title = "Resource Conflict"
+
+
+class PreconditionFailed(ServiceError):
+    """The entity is not in the version the client named."""
+
+    code = "precondition-failed"
+    title = "Precondition Failed"
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is of a kind this operation does not read."""
+
+    code = "unsupported-media-type"
+    title = "Unsupported Media Type"
+
+
+class Unauthorized(ServiceError):
+    """The caller is not known."""
+
+    code = "unauthorized"
+    title = "Unauthorized"
+
+
+class Forbidden(ServiceError):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class TooManyRequests(ServiceError):
+    """The caller has used up a limit."""
+
+    code = "too-many-requests"
+    title = "Too Many Requests"
+
+
+class Unavailable(ServiceError):
+    """Something this service needs (usually its database) does not answer; trying again later may help."""
+
+    code = "unavailable"
+    title = "Service Unavailable"
+
+
+class Misconfigured(Exception):
+    """The service was put together wrongly; the message says what to change. Raised before anything is served."""

@@ -1,0 +1,280 @@
+"""What one field of an entity is to a query: its kind, its operators, and how a given value becomes a typed one."""
+
+import enum
+import math
+import types
+import typing
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from domain.entity import parse_id
+from domain.errors import Misconfigured
+
+INT64 = (-(2**63), 2**63 - 1)
+
+
+class Kind(enum.StrEnum):
+    """What a field's values are, as far as queries and storage care."""
+
+    ID = "id"
+    TEXT = "text"
+    ENUM = "enum"
+    INTEGER = "integer"
+    NUMBER = "number"
+    DECIMAL = "decimal"
+    BOOLEAN = "boolean"
+    DATETIME = "datetime"
+    DATE = "date"
+    TIME = "time"
+    UUID = "uuid"
+    LIST = "list"
+    JSON = "json"
+
+
+class Operator(enum.StrEnum):
+    """The comparisons of the query language."""
+
+    EQ = "eq"
+    NE = "ne"
+    LT = "lt"
+    LTE = "lte"
+    GT = "gt"
+    GTE = "gte"
+    IN = "in"
+    NIN = "nin"
+    BETWEEN = "between"
+    NULL = "null"
+    CONTAINS = "contains"
+    ICONTAINS = "icontains"
+    STARTS = "starts"
+    ISTARTS = "istarts"
+    ENDS = "ends"
+    HAS = "has"
+
+
+_EQUALITY = (Operator.EQ, Operator.NE, Operator.IN, Operator.NIN, Operator.NULL)
+_ORDERED = (*_EQUALITY, Operator.LT, Operator.LTE, Operator.GT, Operator.GTE, Operator.BETWEEN)
+_TEXT = (*_ORDERED, Operator.CONTAINS, Operator.ICONTAINS, Operator.STARTS, Operator.ISTARTS, Operator.ENDS)
+
+OPERATORS: Mapping[Kind, tuple[Operator, ...]] = {
+    Kind.ID: _ORDERED,
+    Kind.TEXT: _TEXT,
+    Kind.ENUM: _EQUALITY,
+    Kind.INTEGER: _ORDERED,
+    Kind.NUMBER: _ORDERED,
+    Kind.DECIMAL: _ORDERED,
+    Kind.BOOLEAN: _EQUALITY,
+    Kind.DATETIME: _ORDERED,
+    Kind.DATE: _ORDERED,
+    Kind.TIME: _ORDERED,
+    Kind.UUID: _ORDERED,
+    Kind.LIST: (Operator.HAS, Operator.NULL),
+    Kind.JSON: (Operator.NULL,),
+}
+
+_SCALARS: Mapping[type, Kind] = {
+    str: Kind.TEXT,
+    bool: Kind.BOOLEAN,
+    int: Kind.INTEGER,
+    float: Kind.NUMBER,
+    Decimal: Kind.DECIMAL,
+    datetime: Kind.DATETIME,
+    date: Kind.DATE,
+    time: Kind.TIME,
+    UUID: Kind.UUID,
+}
+
+_WORDS: Mapping[Kind, str] = {
+    Kind.ID: "a ULID (26 characters of Crockford base32)",
+    Kind.TEXT: "text",
+    Kind.INTEGER: "a whole number",
+    Kind.NUMBER: "a number",
+    Kind.DECIMAL: "a decimal number",
+    Kind.BOOLEAN: "true or false",
+    Kind.DATETIME: "a date and time such as 2025-01-31T12:00:00Z, or a date",
+    Kind.DATE: "a date such as 2025-01-31",
+    Kind.TIME: "a time such as 12:30:00",
+    Kind.UUID: "a UUID",
+}
+
+
+class WrongValue(ValueError):
+    """A value that a field cannot be compared with; the message says what it takes."""
+
+    def __init__(self, message: str, allowed: tuple[Any, ...] | None = None) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class Field(msgspec.Struct, frozen=True, kw_only=True):
+    """One field of an entity.
+
+    `value_type` is its type without constraints and without None, `item` the field of a list's members,
+    `choices` the values of an enum, `minimum`/`maximum` what the storage of a whole number holds,
+    `max_length` how many characters a text column holds, `precision` and `scale` the digits of a decimal in all and
+    behind the point.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool
+    value_type: Any
+    choices: tuple[str | int, ...] | None = None
+    item: "Field | None" = None
+    minimum: int | None = None
+    maximum: int | None = None
+    max_length: int | None = None
+    precision: int | None = None
+    scale: int | None = None
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The operators this field understands."""
+        if self.kind is Kind.LIST and self.item is None:
+            return (Operator.NULL,)
+        return OPERATORS[self.kind]
+
+    @property
+    def is_sortable(self) -> bool:
+        """Whether values have an order that both databases agree on."""
+        return self.kind not in {Kind.LIST, Kind.JSON}
+
+    @property
+    def expected(self) -> str:
+        """What a value must look like, in words."""
+        if self.choices is not None:
+            return "one of " + ", ".join(str(choice) for choice in self.choices)
+        if self.kind is Kind.INTEGER and self.minimum is not None:
+            return f"a whole number from {self.minimum} to {self.maximum}"
+        return _WORDS.get(self.kind, "a value")
+
+    def coerce(self, value: Any, *, text: bool, longest: int) -> Any:
+        """`value` as this field's Python type; `text` says that it arrived as text and may need to be read.
+
+        Raises `WrongValue` for anything the field cannot be compared with. Text longer than `longest` is refused.
+        """
+        if isinstance(value, str):
+            storable_text(value, longest)
+        converted = self._convert(value, text=text)
+        return self._normalize(converted)
+
+    def _convert(self, value: Any, *, text: bool) -> Any:
+        if self.kind is Kind.DATETIME and isinstance(value, str) and len(value) == 10:
+            value = f"{value}T00:00:00Z"
+        if self.kind is Kind.NUMBER and isinstance(value, int) and not isinstance(value, bool):
+            value = _finite(value)
+        try:
+            return msgspec.convert(value, self.value_type, strict=not text)
+        except (msgspec.ValidationError, OverflowError) as error:
+            raise WrongValue(f"must be {self.expected}", self.choices) from error
+
+    def _normalize(self, value: Any) -> Any:
+        if self.kind is Kind.ID:
+            identifier = parse_id(value)
+            if identifier is None:
+                raise WrongValue(f"must be {self.expected}")
+            return identifier
+        if self.kind is Kind.DATETIME:
+            return to_utc(value)
+        if self.kind is Kind.NUMBER:
+            return _finite(value)
+        if self.kind is Kind.DECIMAL and not value.is_finite():
+            raise WrongValue(f"must be {self.expected}")
+        if self.kind is Kind.INTEGER:
+            low = INT64[0] if self.minimum is None else self.minimum
+            high = INT64[1] if self.maximum is None else self.maximum
+            if not low <= value <= high:
+                raise WrongValue(f"must be {self.expected}")
+        return value.value if isinstance(value, enum.Enum) else value
+
+
+def storable_text(value: str, longest: int) -> None:
+    """Raise `WrongValue` for text that is too long or that no database can hold."""
+    if len(value) > longest:
+        raise WrongValue(f"is longer than {longest} characters")
+    if "\0" in value:
+        raise WrongValue("holds a NUL character, which cannot be stored")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise WrongValue("holds half of a surrogate pair, which is not text") from error
+
+
+def to_utc(value: datetime) -> datetime:
+    """An aware UTC datetime; one without a zone is read as UTC. Raises `WrongValue` outside of the years 1 to 9999."""
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise WrongValue("is outside of the years 1 to 9999 in UTC") from error
+
+
+def _finite(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise WrongValue("must be a finite number") from error
+    if not math.isfinite(number):
+        raise WrongValue("must be a finite number")
+    return number
+
+
+def field_of(name: str, annotation: Any, *, owner: str) -> Field:
+    """The `Field` for one annotated member of an entity. Raises `Misconfigured` for a type that cannot be stored."""
+    bare, nullable = _strip(annotation)
+    if name == "id":
+        return Field(name=name, kind=Kind.ID, nullable=False, value_type=str)
+    choices = _choices(bare)
+    if choices is not None:
+        return Field(name=name, kind=Kind.ENUM, nullable=nullable, value_type=bare, choices=choices)
+    if bare in _SCALARS:
+        kind = _SCALARS[bare]
+        low, high = INT64 if kind is Kind.INTEGER else (None, None)
+        return Field(name=name, kind=kind, nullable=nullable, value_type=bare, minimum=low, maximum=high)
+    origin = typing.get_origin(bare) or bare
+    if origin in {list, set, frozenset}:
+        arguments = typing.get_args(bare)
+        item = field_of("item", arguments[0], owner=owner) if arguments else None
+        if item is not None and item.kind in {Kind.LIST, Kind.JSON}:
+            item = None
+        return Field(name=name, kind=Kind.LIST, nullable=nullable, value_type=bare, item=item)
+    if origin is dict or bare is Any or origin is Mapping or _is_struct(origin):
+        return Field(name=name, kind=Kind.JSON, nullable=nullable or bare is Any, value_type=bare)
+    raise Misconfigured(
+        f"{owner}.{name} has type {annotation}: use str, int, float, bool, Decimal, datetime, date, time, UUID, "
+        "an Enum or Literal, a list, a dict or a Struct (each may be `| None`)"
+    )
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _strip(annotation: Any) -> tuple[Any, bool]:
+    """The type without `Annotated` and `| None`, and whether None was allowed."""
+    nullable = False
+    while True:
+        origin = typing.get_origin(annotation)
+        if origin is typing.Annotated:
+            annotation = typing.get_args(annotation)[0]
+            continue
+        if origin in {typing.Union, types.UnionType}:
+            others = [part for part in typing.get_args(annotation) if part is not type(None)]
+            if len(others) == 1:
+                nullable, annotation = True, others[0]
+                continue
+        return annotation, nullable
+
+
+def _choices(kind: Any) -> tuple[str | int, ...] | None:
+    if typing.get_origin(kind) is typing.Literal:
+        return typing.get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return tuple(member.value for member in kind)
+    return None

@@ -1,0 +1,106 @@
+"""Turns what the database drivers raise into this software's own errors."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from domain.errors import Conflict, Invalid, ServiceError, Unavailable
+
+_PG_KEY = re.compile(r"Key \((.+?)\)=")
+_PG_CONSTRAINTS: dict[type[Exception], str] = {
+    asyncpg.UniqueViolationError: "unique",
+    asyncpg.ForeignKeyViolationError: "foreign_key",
+    asyncpg.NotNullViolationError: "not_null",
+    asyncpg.CheckViolationError: "check",
+}
+_SQLITE_CONSTRAINTS = {
+    "UNIQUE": "unique",
+    "PRIMARY": "unique",
+    "FOREIGN": "foreign_key",
+    "NOT": "not_null",
+    "CHECK": "check",
+}
+_PG_UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
+_SQLITE_UNREACHABLE = ("locked", "busy", "unable to open", "disk I/O", "full", "readonly", "not a database")
+
+RETRY = {"retry_after": 1}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Run a block of driver calls; whatever they raise on purpose comes out as a `ServiceError`."""
+    try:
+        yield
+    except ServiceError:
+        raise
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise from_postgres(error) from error
+    except (sqlite3.Error, OverflowError) as error:
+        raise from_sqlite(error) from error
+
+
+def from_postgres(error: Exception) -> Exception:
+    """Our error for one of asyncpg, or the same error when it is a bug of ours."""
+    for kind, constraint in _PG_CONSTRAINTS.items():
+        if isinstance(error, kind):
+            match = _PG_KEY.match(getattr(error, "detail", None) or "")
+            column = match.group(1) if match else getattr(error, "column_name", None)
+            return _violation(constraint, column.split(", ") if column else [])
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return Unavailable("The database took longer than the statement timeout allows; ask for less", extensions=RETRY)
+    if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
+        return Conflict("Another change of the same data came first; try again")
+    if isinstance(error, asyncpg.DataError):
+        return Invalid("A value does not fit its column")
+    if isinstance(error, _PG_UNREACHABLE):
+        return Unavailable("The database does not answer; try again later", extensions=RETRY)
+    return error
+
+
+def from_sqlite(error: Exception) -> Exception:
+    """Our error for one of sqlite3, or the same error when it is a bug of ours."""
+    text = str(error)
+    if isinstance(error, sqlite3.IntegrityError):
+        constraint = _SQLITE_CONSTRAINTS.get(text.split(" ", 1)[0], "check")
+        names = text.partition(": ")[2]
+        return _violation(constraint, [name.rpartition(".")[2] for name in names.split(", ")] if names else [])
+    if isinstance(error, OverflowError | sqlite3.DataError):
+        return Invalid("A value does not fit its column")
+    if isinstance(error, sqlite3.OperationalError) and text == "interrupted":
+        return Unavailable("The database took longer than the statement timeout allows; ask for less", extensions=RETRY)
+    if isinstance(error, sqlite3.DatabaseError) and any(word in text for word in _SQLITE_UNREACHABLE):
+        return Unavailable(f"The database does not answer ({text}); try again later", extensions=RETRY)
+    return error
+
+
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether a PostgreSQL connection died under a statement, so that a read may be tried once more."""
+    return isinstance(error, asyncpg.PostgresConnectionError | asyncpg.AdminShutdownError | ConnectionError) or (
+        isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
+    )
+
+
+def _violation(constraint: str, fields: list[str]) -> Conflict:
+    named = ", ".join(f'"{field}"' for field in fields)
+    detail = {
+        "unique": f"The value of {named} is already taken" if named else "A unique value is already taken",
+        "foreign_key": f"{named} refers to something that does not exist"
+        if named
+        else "It refers to, or is referred to by, something else",
+        "not_null": f"{named} must have a value" if named else "A value is missing",
+    }.get(constraint, "The values contradict a rule of the table")
+    return Conflict(detail, extensions={"constraint": constraint, **({"fields": fields} if fields else {})})

@@ -1,0 +1,279 @@
+"""Runs Piccolo migrations: each in one transaction together with its record, and each exactly once, however many
+processes start at the same time."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import msgspec
+from piccolo.apps.migrations.auto.migration_manager import MigrationManager
+from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
+from piccolo.apps.migrations.tables import Migration
+from piccolo.conf.apps import AppConfig, AppRegistry
+from piccolo.table import Table
+
+from domain.errors import Invalid, Misconfigured, ServiceError
+from infra.database.current import CURRENT_ENGINE, use_engine
+from infra.database.engine import DatabaseEngine
+from infra.database.postgres import PostgresEngine
+from infra.database.schema import Drift, compare, synchronize
+
+_CONF = "millrace_piccolo_conf"
+# Any number does, as long as nobody else in the database takes it for something else.
+_LOCK = 0x6D696C6C72616365
+
+
+class MigrationApp(msgspec.Struct, frozen=True, kw_only=True):
+    """Tables that migrate together. `directory` None: they are created and extended as declared, without files."""
+
+    name: str
+    tables: tuple[type[Table], ...]
+    directory: Path | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One migration and whether it has run."""
+
+    app: str
+    id: str
+    description: str
+    is_applied: bool
+
+
+async def status(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[Step]:
+    """Every known migration, oldest first, app by app."""
+    use_engine(engine)
+    applied = await _applied(engine)
+    return [
+        Step(app=app.name, id=id, description=_description(module), is_applied=(app.name, id) in applied)
+        for app in apps
+        for id, module in _modules(app).items()
+    ]
+
+
+async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
+    """Run what has not run yet; returns what was done, a line each.
+
+    Raises `Misconfigured` when a migration fails (everything it did is undone) or when the declared tables still
+    differ from the database afterwards.
+    """
+    use_engine(engine)
+    done: list[str] = []
+    with _piccolo_environment(apps):
+        async with _locked(engine):
+            await Migration.create_table(if_not_exists=True).run()
+        for app in apps:
+            if app.directory is None:
+                async with _locked(engine):
+                    done += _synchronized(app, await synchronize(engine, app.tables))
+                continue
+            for id, module in _modules(app).items():
+                done += await _run_once(engine, app, id, module)
+            drift = await compare(engine, app.tables)
+            if not drift.is_clean:
+                raise Misconfigured(f"{drift.describe()}: write a migration with `millrace migrations new`")
+    return done
+
+
+async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1) -> list[str]:
+    """Undo the latest `steps` migrations of the last app that has any; returns their ids."""
+    use_engine(engine)
+    with _piccolo_environment(apps):
+        applied = await _applied(engine)
+        app = next((app for app in reversed(apps) if any(name == app.name for name, _ in applied)), None)
+        if app is None:
+            raise Invalid("There is no migration to undo")
+        modules = _modules(app)
+        latest = sorted((id for name, id in applied if name == app.name), reverse=True)[:steps]
+        for id in latest:
+            if id not in modules:
+                raise Invalid(f"Migration {id} of {app.name} has run, and its file is not in {app.directory}")
+            async with _locked(engine), _explained(app, id):
+                manager = await _manager(modules[id])
+                if manager is not None:
+                    await _quietly(manager.run(backwards=True))
+                elif hasattr(modules[id], "backwards"):
+                    await modules[id].backwards()
+                await Migration.delete().where(Migration.name == id, Migration.app_name == app.name).run()
+        return latest
+
+
+async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
+    """The SQL that `up` would run now, a statement each; nothing is changed."""
+    use_engine(engine)
+    statements: list[str] = []
+    with _piccolo_environment(apps):
+        applied = await _applied(engine)
+        for app in apps:
+            if app.directory is None:
+                drift = await compare(engine, app.tables)
+                statements += [ddl for table in drift.missing_tables for ddl in table.create_table().ddl]
+                statements += [
+                    ddl
+                    for column in drift.missing_columns
+                    for ddl in column._meta.table.alter().add_column(column._meta.name, column).ddl
+                ]
+                continue
+            for id, module in _modules(app).items():
+                manager = None if (app.name, id) in applied else await _manager(module)
+                if manager is not None:
+                    manager.preview = True
+                    printed = await _quietly(manager.run())
+                    statements += [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
+    return statements
+
+
+async def new(
+    app: MigrationApp, apps: Sequence[MigrationApp], *, description: str, is_empty: bool = False
+) -> Path | None:
+    """Write a migration for the difference between the declared tables and the migrations so far.
+
+    Returns its file, or None when there is no difference. Needs no database.
+    """
+    directory = app.directory
+    if directory is None:
+        raise Misconfigured("name a folder: with_database(migrations=…)")
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "__init__.py").touch()
+    with _piccolo_environment(apps):
+        try:
+            meta = await _create_new_migration(_config(app), auto=not is_empty, description=description)
+        except NoChanges:
+            return None
+    return Path(meta.migration_path)
+
+
+async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:
+    async with _locked(engine), _explained(app, id):
+        # Looked up under the lock: another process may have been faster.
+        if (app.name, id) in await _applied(engine):
+            return []
+        manager = await _manager(module)
+        line = f"{app.name}: {id} {_description(module)}".rstrip()
+        if manager is not None and await _is_adoptable(engine, app, manager):
+            line += " (the tables were there already and match; only recorded)"
+        elif manager is not None:
+            await _quietly(manager.run())
+        await Migration.insert(Migration(name=id, app_name=app.name)).run()
+        return [line]
+
+
+async def _is_adoptable(engine: DatabaseEngine, app: MigrationApp, manager: MigrationManager) -> bool:
+    """Whether a first migration only creates tables that the embedded default has already made as declared."""
+    created = {table.tablename for table in manager.add_tables}
+    if not created or any(name == app.name for name, _ in await _applied(engine)):
+        return False
+    tables = [table for table in app.tables if table._meta.tablename in created]
+    return len(tables) == len(created) and (await compare(engine, tables)).is_clean
+
+
+async def _applied(engine: DatabaseEngine) -> set[tuple[str, str]]:
+    if not await Migration.table_exists().run():
+        return set()
+    return {(row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name).run()}
+
+
+def _modules(app: MigrationApp) -> dict[str, ModuleType]:
+    """The migrations of an app by id, oldest first."""
+    if app.directory is None:
+        return {}
+    found: dict[str, ModuleType] = {}
+    for file in sorted(app.directory.glob("*.py")):
+        if file.name == "__init__.py":
+            continue
+        # By path, under a name of its own: two services may well have a file of the same name.
+        spec = importlib.util.spec_from_file_location(f"millrace_migration_{app.name}_{file.stem}", file)
+        if spec is None or spec.loader is None:
+            continue
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if isinstance(id := getattr(module, "ID", None), str):
+            found[id] = module
+    return dict(sorted(found.items()))
+
+
+async def _manager(module: ModuleType) -> MigrationManager | None:
+    made = await module.forwards()
+    return made if isinstance(made, MigrationManager) else None
+
+
+def _description(module: ModuleType) -> str:
+    return str(getattr(module, "DESCRIPTION", "") or "")
+
+
+def _synchronized(app: MigrationApp, drift: Drift) -> list[str]:
+    lines = [f"{app.name}: created table {table._meta.tablename}" for table in drift.missing_tables]
+    return lines + [
+        f"{app.name}: added column {column._meta.table._meta.tablename}.{column._meta.db_column_name}"
+        for column in drift.missing_columns
+    ]
+
+
+@asynccontextmanager
+async def _locked(engine: DatabaseEngine) -> AsyncIterator[None]:
+    """A transaction that only one process at a time is in."""
+    async with engine.transaction():
+        if isinstance(engine, PostgresEngine):
+            # A migration may take as long as it needs; the lock goes with the transaction.
+            await engine.execute("SET LOCAL statement_timeout = 0")
+            await engine.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        # On SQLite, BEGIN IMMEDIATE has already waited for the others.
+        yield
+
+
+@asynccontextmanager
+async def _explained(app: MigrationApp, id: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error.detail}") from error
+    except Misconfigured:
+        raise
+    except Exception as error:
+        raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error}") from error
+
+
+async def _quietly(running: Any) -> str:
+    """Piccolo prints what it does; that is returned instead."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        await running
+    return printed.getvalue()
+
+
+def _config(app: MigrationApp) -> AppConfig:
+    return AppConfig(
+        app_name=app.name, migrations_folder_path=str(app.directory or Path()), table_classes=list(app.tables)
+    )
+
+
+@contextmanager
+def _piccolo_environment(apps: Sequence[MigrationApp]) -> Iterator[None]:
+    """Piccolo finds engine and apps through modules named by an environment variable; these exist for the block only."""
+    modules = {f"millrace_piccolo_app_{app.name.replace('-', '_')}": app for app in apps}
+    for name, app in modules.items():
+        sys.modules[name] = module = ModuleType(name)
+        module.APP_CONFIG = _config(app)  # type: ignore[attr-defined]
+    conf = ModuleType(_CONF)
+    sys.modules[_CONF] = conf
+    before = os.environ.get("PICCOLO_CONF")
+    os.environ["PICCOLO_CONF"] = _CONF
+    try:
+        conf.DB = CURRENT_ENGINE  # type: ignore[attr-defined]
+        conf.APP_REGISTRY = AppRegistry(apps=list(modules))  # type: ignore[attr-defined]
+        Migration._meta.db = CURRENT_ENGINE
+        yield
+    finally:
+        for name in (*modules, _CONF):
+            sys.modules.pop(name, None)
+        if before is None:
+            os.environ.pop("PICCOLO_CONF", None)
+        else:
+            os.environ["PICCOLO_CONF"] = before

@@ -1,0 +1,8 @@
+"""The product's own tables, for migrations."""
+
+from pathlib import Path
+
+from infra.database.migrate import MigrationApp
+from infra.database.secrets import Secrets
+
+PRODUCT = MigrationApp(name="millrace", tables=(Secrets,), directory=Path(__file__).parent / "migrations")

@@ -1,0 +1,303 @@
+"""The PostgreSQL engine under Piccolo: an asyncpg pool that opens with the service and never leaks a connection."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+from piccolo.engine.base import BaseBatch, Engine
+from piccolo.query.base import Query
+from piccolo.querystring import QueryString
+
+from domain.errors import Misconfigured, Unavailable
+from infra.database.atomic import NO_BATCH, Atomic
+from infra.database.dialects import Dialect, PostgresDialect
+from infra.database.failures import RETRY, is_lost_connection, translated
+from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
+from infra.database.url import PostgresUrl
+
+OLDEST = 12
+# Orders text by code point already, so that no COLLATE is needed to make it agree with SQLite.
+_CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
+_SESSION_STATEMENTS = ("SET ", "LISTEN", "RESET ", "DECLARE", "PREPARE", "LOAD ")
+_READS = ("SELECT", "WITH ", "VALUES")
+
+PgConnection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+
+class PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
+    """A connection that is reset on its way back to the pool only when someone changed its session."""
+
+    __slots__ = ("is_session_changed",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.is_session_changed = False
+
+    def get_reset_query(self) -> str:
+        if not self.is_session_changed:
+            return ""
+        self.is_session_changed = False
+        query: str = super().get_reset_query()
+        return query
+
+
+class PostgresEngine(Engine[Any]):
+    """Piccolo's engine for PostgreSQL, with the faults of the stock one mended.
+
+    `pool_size` connections are kept, up to `max_overflow` more are opened under load and closed when idle for
+    `idle_seconds`. Who finds all of them busy waits `acquire_timeout_seconds`. `statement_timeout_seconds` is the
+    server's own limit for a statement (0: none). `connect_timeout_seconds` is how long a start waits for the server.
+    """
+
+    def __init__(
+        self,
+        url: PostgresUrl,
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        acquire_timeout_seconds: float = 10.0,
+        statement_timeout_seconds: float = 30.0,
+        connect_timeout_seconds: float = 10.0,
+        idle_seconds: float = 300.0,
+        application_name: str = "millrace",
+    ) -> None:
+        # Piccolo's constructor connects to the server; this one only remembers.
+        self.engine_type = "postgres"
+        self.min_version_number = OLDEST
+        self.log_queries = self.log_responses = False
+        self.query_id = 0
+        self.url = url
+        self.pool_size = pool_size
+        self.max_overflow = max_overflow
+        self.acquire_timeout_seconds = acquire_timeout_seconds
+        self.statement_timeout_seconds = statement_timeout_seconds
+        self.connect_timeout_seconds = connect_timeout_seconds
+        self.idle_seconds = idle_seconds
+        self.application_name = application_name
+        self.current_transaction: CurrentTransaction[PgConnection] = CurrentTransaction("postgres_transaction")
+        self.dialect: Dialect = PostgresDialect()
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    # Opening and closing
+
+    async def start(self) -> None:
+        """Open the pool, waiting for the server if need be. Raises `Unavailable` with the reason."""
+        give_up = time.monotonic() + self.connect_timeout_seconds
+        while True:
+            try:
+                self._pool = await self._create_pool()
+                break
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+                is_final = isinstance(
+                    error,
+                    asyncpg.InvalidAuthorizationSpecificationError
+                    | asyncpg.InvalidCatalogNameError
+                    | asyncpg.ClientConfigurationError
+                    | ValueError,
+                )
+                if is_final or time.monotonic() >= give_up:
+                    raise Unavailable(f"Cannot reach the database {self.url.safe}: {_reason(error)}") from error
+            await asyncio.sleep(min(0.25, self.connect_timeout_seconds))
+        await self._look_around()
+
+    async def _create_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
+        settings = {"timezone": "UTC", "application_name": self.application_name}
+        if self.statement_timeout_seconds:
+            settings["statement_timeout"] = str(int(self.statement_timeout_seconds * 1000))
+        return await asyncpg.create_pool(
+            self.url.dsn,
+            min_size=self.pool_size,
+            max_size=self.pool_size + self.max_overflow,
+            max_inactive_connection_lifetime=self.idle_seconds,
+            timeout=max(self.connect_timeout_seconds, 1.0),
+            connection_class=PooledConnection,
+            server_settings=settings,
+        )
+
+    async def _look_around(self) -> None:
+        [(version, collation, has_unicode_folding)] = await self.fetch(
+            "SELECT current_setting('server_version_num')::int / 10000, datcollate, "
+            "EXISTS (SELECT 1 FROM pg_collation WHERE collname = 'pg_c_utf8') "
+            "FROM pg_database WHERE datname = current_database()"
+        )
+        if version < OLDEST:
+            await self.stop()
+            raise Misconfigured(f"PostgreSQL {version} at {self.url.safe} is too old: {OLDEST} or newer is needed")
+        self.dialect = PostgresDialect(
+            collation="" if collation in _CODE_POINT_COLLATIONS else ' COLLATE "C"',
+            folding=' COLLATE "pg_c_utf8"' if has_unicode_folding else "",
+        )
+
+    async def stop(self) -> None:
+        """Close the pool; connections still in use get a moment to finish."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            try:
+                async with asyncio.timeout(5):
+                    await pool.close()
+            except TimeoutError:
+                pool.terminate()
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` when the database does not answer."""
+        await self.fetch("SELECT 1")
+
+    # Statements
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a statement; each is a sequence."""
+        with translated():
+            transaction = self.current_transaction.get()
+            if transaction is not None:
+                async with transaction.lock:
+                    return await transaction.connection.fetch(sql, *args)
+            try:
+                async with self._connection() as connection:
+                    return await connection.fetch(sql, *args)
+            except Exception as error:
+                # A restarted server leaves dead connections in the pool; a read may simply be asked again.
+                if not (is_lost_connection(error) and sql[:6].upper().startswith(_READS)):
+                    raise
+            async with self._connection() as connection:
+                return await connection.fetch(sql, *args)
+
+    async def execute(self, sql: str, *args: Any) -> None:
+        """Run a statement for its effect."""
+        async with self._any_connection() as connection:
+            await connection.execute(sql, *args)
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once per row, all in one transaction."""
+        async with self._any_connection() as connection:
+            await connection.executemany(sql, rows)
+
+    async def copy(self, table: str, schema: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert rows by COPY, all or none: the fastest way in."""
+        async with self._any_connection() as connection:
+            await connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[PgConnection]:
+        """A connection whose session may be changed (SET, LISTEN, advisory locks); it is reset afterwards."""
+        with translated():
+            async with self._connection() as connection:
+                _mark_changed(connection)
+                yield connection
+
+    @asynccontextmanager
+    async def _any_connection(self) -> AsyncIterator[PgConnection]:
+        """For single statements only: whatever happens in the block is translated."""
+        with translated():
+            transaction = self.current_transaction.get()
+            if transaction is not None:
+                async with transaction.lock:
+                    yield transaction.connection
+            else:
+                async with self._connection() as connection:
+                    yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[PgConnection]:
+        if self._pool is None:
+            raise Unavailable("The database is not open", extensions=RETRY)
+        with translated():
+            connection = await self._acquire(self._pool)
+        try:
+            yield connection
+        finally:
+            await self._pool_release(connection)
+
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> PgConnection:
+        try:
+            return await pool.acquire(timeout=self.acquire_timeout_seconds)
+        except TimeoutError as error:
+            if pool.get_idle_size() or pool.get_size() < pool.get_max_size():
+                raise
+            raise Unavailable(
+                f"All {pool.get_size()} database connections were busy for {self.acquire_timeout_seconds:g} s; "
+                "try again later",
+                extensions=RETRY,
+            ) from error
+
+    async def _pool_release(self, connection: PgConnection) -> None:
+        if self._pool is not None:
+            # Shielded: a cancelled task must still give its connection back.
+            await asyncio.shield(self._pool.release(connection))
+
+    # Transactions
+
+    def transaction(
+        self, *, isolation: str | None = None, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Transaction[PgConnection]]:
+        """A transaction of the running task; `isolation` as asyncpg spells it (`repeatable_read`, `serializable`)."""
+        return open_transaction(self, isolation=isolation, read_only=read_only)
+
+    @asynccontextmanager
+    async def begun(self, isolation: str | None, read_only: bool) -> AsyncIterator[PgConnection]:
+        # Only our own calls are translated: an OSError of the block is the block's business.
+        async with self._connection() as connection:
+            transaction = connection.transaction(isolation=isolation, readonly=read_only)  # type: ignore[arg-type]
+            with translated():
+                await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                if not connection.is_closed():
+                    await asyncio.shield(transaction.rollback())
+                raise
+            with translated():
+                await transaction.commit()
+
+    async def on_commit(self, callback: Callback) -> None:
+        """Run `callback` after the current transaction is committed, or now when there is none."""
+        await on_commit(self, callback)
+
+    # What Piccolo calls
+
+    async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
+        sql, args = querystring.compile_string(engine_type=self.engine_type)
+        return await self._run_for_piccolo(sql, args)
+
+    async def run_ddl(self, ddl: str, in_pool: bool = True) -> Any:
+        return await self._run_for_piccolo(ddl, ())
+
+    async def _run_for_piccolo(self, sql: str, args: Sequence[Any]) -> Any:
+        async with self._any_connection() as connection:
+            if sql.lstrip()[:8].upper().startswith(_SESSION_STATEMENTS):
+                _mark_changed(connection)
+            return await connection.fetch(sql, *args)
+
+    def transform_response_to_dicts(self, results: Iterable[Any]) -> list[dict[str, Any]]:
+        return [dict(row) for row in results]
+
+    def atomic(self) -> Atomic:
+        return Atomic(self)
+
+    async def batch(self, query: Query[Any, Any], batch_size: int = 100, node: str | None = None) -> BaseBatch:
+        raise NotImplementedError(NO_BATCH)
+
+    async def get_version(self) -> float:
+        [(version,)] = await self.fetch("SELECT current_setting('server_version_num')::int / 10000")
+        return float(version)
+
+    def get_version_sync(self) -> float:
+        return float(OLDEST)
+
+    async def prep_database(self) -> None:
+        """Extensions are the operator's choice."""
+
+
+def _mark_changed(connection: PgConnection) -> None:
+    raw = connection._con
+    if isinstance(raw, PooledConnection):
+        raw.is_session_changed = True
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    return str(error) or type(error).__name__

@@ -1,0 +1,316 @@
+"""The SQLite engine under Piccolo: one persistent writer, a few persistent readers, one thread hop per statement."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from piccolo.engine.base import BaseBatch, Engine
+from piccolo.query.base import Query
+from piccolo.querystring import QueryString
+
+from domain.errors import Misconfigured, Unavailable
+from domain.wire import timestamp_text
+from infra.database.atomic import NO_BATCH, Atomic
+from infra.database.dialects import SQLITE, Dialect, fold_case, number_text
+from infra.database.failures import translated
+from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
+
+OLDEST = (3, 35, 0)
+_PRAGMAS = (
+    # First, so that setting the journal mode already waits for another process.
+    "busy_timeout = {busy_milliseconds}",
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "foreign_keys = ON",
+    "temp_store = MEMORY",
+    "cache_size = -65536",
+    "mmap_size = 134217728",
+)
+_READS = ("SELECT", "EXPLAI", "VALUES")
+T = TypeVar("T")
+
+
+class SqliteConnection:
+    """One sqlite3 connection and the only thread that touches it."""
+
+    def __init__(self, database: str, *, is_reader: bool, busy_seconds: float) -> None:
+        self._database = database
+        self._is_reader = is_reader
+        self._busy_seconds = busy_seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="millrace-sqlite")
+        self._raw: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Connect and set the connection up."""
+        try:
+            await self.call(self._connect)
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    def _connect(self) -> None:
+        raw = sqlite3.connect(
+            self._database,
+            isolation_level=None,
+            # Piccolo's own queries get Python values; ours select JSON and are not touched by it.
+            detect_types=sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES,
+            uri=self._database.startswith("file:"),
+            cached_statements=256,
+        )
+        for pragma in _PRAGMAS:
+            raw.execute("PRAGMA " + pragma.format(busy_milliseconds=int(self._busy_seconds * 1000)))
+        raw.create_function("fold_case", 1, fold_case, deterministic=True)
+        raw.create_function("number_text", 1, number_text, deterministic=True)
+        if self._is_reader:
+            raw.execute("PRAGMA query_only = ON")
+        self._raw = raw
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The driver's connection; only for functions that run in this connection's thread."""
+        if self._raw is None:
+            raise Unavailable("The database is not open")
+        return self._raw
+
+    async def call(self, work: Callable[..., T], *args: Any) -> T:
+        """Run `work` in the connection's thread. A cancelled call still ends before the next one starts."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+    def interrupt(self) -> None:
+        """Stop the statement that runs now, from any thread."""
+        if self._raw is not None:
+            self._raw.interrupt()
+
+    async def close(self) -> None:
+        """Close after everything queued has run."""
+        if self._raw is not None:
+            await self.call(self._raw.close)
+            self._raw = None
+        self._thread.shutdown()
+
+
+class SqliteEngine(Engine[Any]):
+    """Piccolo's engine for SQLite, with the faults of the stock one mended.
+
+    Writes go through one connection, one transaction at a time, so nobody ever sees "database is locked" from within
+    this process; reads go to `readers` others and never wait for a writer. A database in memory (path None) has the
+    one connection only. `statement_timeout_seconds` stops any single statement; 0 means never.
+    """
+
+    dialect: Dialect = SQLITE
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        readers: int = 4,
+        busy_seconds: float = 30.0,
+        statement_timeout_seconds: float = 30.0,
+    ) -> None:
+        # Piccolo's constructors look at a database; this one only remembers.
+        self.engine_type = "sqlite"
+        self.min_version_number = 3.35
+        self.log_queries = self.log_responses = False
+        self.query_id = 0
+        self.path = path
+        self.readers = readers if path is not None else 0
+        self.busy_seconds = busy_seconds
+        self.statement_timeout_seconds = statement_timeout_seconds
+        self.current_transaction: CurrentTransaction[SqliteConnection] = CurrentTransaction("sqlite_transaction")
+        self._writer: SqliteConnection | None = None
+        self._writing = asyncio.Lock()
+        self._idle_readers: asyncio.LifoQueue[SqliteConnection] = asyncio.LifoQueue()
+        self._open: list[SqliteConnection] = []
+
+    # Opening and closing
+
+    async def start(self) -> None:
+        """Open all connections; the file and its folder are created when missing. Raises `Unavailable`."""
+        if sqlite3.sqlite_version_info < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise Misconfigured(f"Python's SQLite is {sqlite3.sqlite_version}; {oldest} or newer is needed")
+        database = self._database()
+        with translated():
+            # The writer first: it makes the file a WAL database, which a reader could not.
+            self._writer = await self._connect(database, is_reader=False)
+            for _ in range(self.readers):
+                self._idle_readers.put_nowait(await self._connect(database, is_reader=True))
+
+    def _database(self) -> str:
+        if self.path is None:
+            return f"file:millrace-{uuid.uuid4().hex}?mode=memory"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"Cannot create the folder of the database {self.path}: {error.strerror}") from error
+        return str(self.path)
+
+    async def _connect(self, database: str, *, is_reader: bool) -> SqliteConnection:
+        connection = SqliteConnection(database, is_reader=is_reader, busy_seconds=self.busy_seconds)
+        await connection.open()
+        self._open.append(connection)
+        return connection
+
+    async def stop(self) -> None:
+        """Close all connections; the last one folds the write-ahead log into the file."""
+        for connection in reversed(self._open):
+            await connection.close()
+        self._open.clear()
+        self._writer = None
+        self._idle_readers = asyncio.LifoQueue()
+        self._writing = asyncio.Lock()
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` when the database does not answer."""
+        await self.fetch("SELECT 1")
+
+    # Statements
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        """The rows of a statement as tuples."""
+        return await self._run(_fetch, sql, args, is_read=sql[:6].upper() in _READS)
+
+    async def execute(self, sql: str, *args: Any) -> None:
+        """Run a statement for its effect."""
+        await self._run(_execute, sql, args, is_read=False)
+
+    async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once per row, all in one transaction and one thread hop."""
+        async with self.transaction():
+            await self._run(_execute_many, sql, list(rows), is_read=False)
+
+    async def _run(self, work: Callable[..., T], sql: str, args: Any, *, is_read: bool) -> T:
+        transaction = self.current_transaction.get()
+        with translated():
+            if transaction is not None:
+                async with transaction.lock:
+                    return await self._timed(transaction.connection, work, sql, args)
+            if is_read and self.readers:
+                return await self._read(work, sql, args)
+            async with self._writing:
+                return await self._timed(self._main(), work, sql, args)
+
+    async def _read(self, work: Callable[..., T], sql: str, args: Any) -> T:
+        connection = await self._idle_readers.get()
+        try:
+            return await self._timed(connection, work, sql, args)
+        except asyncio.CancelledError:
+            # Nobody waits for the rows any more, so the reader need not finish them.
+            connection.interrupt()
+            raise
+        finally:
+            self._idle_readers.put_nowait(connection)
+
+    async def _timed(self, connection: SqliteConnection, work: Callable[..., T], sql: str, args: Any) -> T:
+        if not self.statement_timeout_seconds:
+            return await connection.call(work, connection.raw, sql, args)
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(self.statement_timeout_seconds, connection.interrupt)
+        try:
+            return await connection.call(work, connection.raw, sql, args)
+        finally:
+            alarm.cancel()
+
+    def _main(self) -> SqliteConnection:
+        if self._writer is None:
+            raise Unavailable("The database is not open")
+        return self._writer
+
+    # Transactions
+
+    def transaction(
+        self, *, isolation: str | None = None, read_only: bool = False
+    ) -> AbstractAsyncContextManager[Transaction[SqliteConnection]]:
+        """A transaction of the running task. SQLite's are serializable already, whatever `isolation` says."""
+        return open_transaction(self, isolation=isolation, read_only=read_only)
+
+    @asynccontextmanager
+    async def begun(self, isolation: str | None, read_only: bool) -> AsyncIterator[SqliteConnection]:
+        if read_only and self.readers:
+            connection = await self._idle_readers.get()
+            try:
+                async with self._bracketed(connection, "BEGIN"):
+                    yield connection
+            finally:
+                self._idle_readers.put_nowait(connection)
+            return
+        async with self._writing:
+            # IMMEDIATE takes the write lock at once; a lock upgrade in the middle could fail.
+            async with self._bracketed(self._main(), "BEGIN IMMEDIATE"):
+                yield self._main()
+
+    @asynccontextmanager
+    async def _bracketed(self, connection: SqliteConnection, begin: str) -> AsyncIterator[None]:
+        with translated():
+            await connection.call(_execute, connection.raw, begin, ())
+        try:
+            yield
+            with translated():
+                await connection.call(_execute, connection.raw, "COMMIT", ())
+        except BaseException:
+            # Shielded: a cancelled task must not leave the writer inside of its transaction.
+            await asyncio.shield(connection.call(_rollback, connection.raw))
+            raise
+
+    async def on_commit(self, callback: Callback) -> None:
+        """Run `callback` after the current transaction is committed, or now when there is none."""
+        await on_commit(self, callback)
+
+    # What Piccolo calls
+
+    async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
+        sql, args = querystring.compile_string(engine_type=self.engine_type)
+        return await self._run(_fetch_dicts, sql, args, is_read=sql.lstrip()[:6].upper() in _READS)
+
+    async def run_ddl(self, ddl: str, in_pool: bool = True) -> Any:
+        return await self._run(_fetch_dicts, ddl, (), is_read=ddl.lstrip()[:6].upper() in _READS)
+
+    def atomic(self) -> Atomic:
+        return Atomic(self)
+
+    async def batch(self, query: Query[Any, Any], batch_size: int = 100, node: str | None = None) -> BaseBatch:
+        raise NotImplementedError(NO_BATCH)
+
+    async def get_version(self) -> float:
+        return self.get_version_sync()
+
+    def get_version_sync(self) -> float:
+        major, minor, _ = sqlite3.sqlite_version_info
+        return float(f"{major}.{minor}")
+
+    async def prep_database(self) -> None:
+        """Nothing to prepare."""
+
+
+def _adapted(args: Sequence[Any]) -> list[Any]:
+    """Timestamps as text of one fixed width, so that comparing text compares time."""
+    return [timestamp_text(arg) if isinstance(arg, datetime) and arg.tzinfo else arg for arg in args]
+
+
+def _fetch(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[Any]:
+    return raw.execute(sql, args).fetchall()
+
+
+def _execute(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> None:
+    raw.execute(sql, args)
+
+
+def _execute_many(raw: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+    raw.executemany(sql, rows)
+
+
+def _fetch_dicts(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
+    cursor = raw.execute(sql, _adapted(args))
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _rollback(raw: sqlite3.Connection) -> None:
+    if raw.in_transaction:
+        raw.execute("ROLLBACK")

@@ -1,0 +1,177 @@
+"""Tables of entities, and the proof that a Table and its Struct say the same."""
+
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from piccolo.columns import (
+    JSON,
+    JSONB,
+    UUID,
+    Array,
+    BigInt,
+    Boolean,
+    Column,
+    Date,
+    DoublePrecision,
+    Float,
+    Integer,
+    Numeric,
+    Real,
+    SmallInt,
+    Text,
+    Time,
+    Timestamptz,
+    Varchar,
+)
+from piccolo.columns.defaults.base import Default
+from piccolo.table import Table
+
+from domain.bodies import declared_meta
+from domain.entity import new_id
+from domain.errors import Misconfigured
+from domain.query import Field, Kind, Resource
+from infra.database.current import CURRENT_ENGINE
+
+
+class NewId(Default):
+    """A fresh ULID, made in Python; as a column default it must not be evaluated once and frozen into the DDL."""
+
+    @property
+    def postgres(self) -> str:
+        return "null"
+
+    @property
+    def sqlite(self) -> str:
+        return "null"
+
+    def python(self) -> str:
+        return new_id()
+
+
+class Ulid(Column):
+    """A ULID as 26 characters that sort in time order on both databases."""
+
+    value_type = str
+
+    def __init__(self, default: Default | None = None, **kwargs: Any) -> None:
+        self.default = default
+        super().__init__(default=default, **kwargs)
+
+    @property
+    def column_type(self) -> str:
+        return 'VARCHAR(26) COLLATE "C"' if self._meta.engine_type == "postgres" else "VARCHAR(26)"
+
+
+class EntityTable(Table, db=CURRENT_ENGINE):
+    """Base of every entity's Table: the columns of `Entity`. Declare the entity's own columns in a subclass."""
+
+    id = Ulid(primary_key=True, default=NewId())
+    created_at = Timestamptz()
+    updated_at = Timestamptz()
+    tags = Array(base_column=Varchar(length=100))
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**{"db": CURRENT_ENGINE, **kwargs})
+
+
+_COLUMNS: Mapping[Kind, tuple[type[Column], ...]] = {
+    Kind.ID: (Ulid,),
+    Kind.TEXT: (Varchar, Text, Ulid),
+    Kind.ENUM: (Varchar, Text, Integer, SmallInt, BigInt),
+    Kind.INTEGER: (Integer, SmallInt, BigInt),
+    Kind.NUMBER: (DoublePrecision, Float, Real),
+    Kind.DECIMAL: (Numeric,),
+    Kind.BOOLEAN: (Boolean,),
+    Kind.DATETIME: (Timestamptz,),
+    Kind.DATE: (Date,),
+    Kind.TIME: (Time,),
+    Kind.UUID: (UUID,),
+    Kind.LIST: (Array, JSONB, JSON),
+    Kind.JSON: (JSONB, JSON),
+}
+_INTEGER_RANGES: Mapping[type[Column], tuple[int, int]] = {
+    SmallInt: (-(2**15), 2**15 - 1),
+    BigInt: (-(2**63), 2**63 - 1),
+    Integer: (-(2**31), 2**31 - 1),
+}
+# PostgreSQL keeps more digits of a Numeric than a SQLite number has.
+_PORTABLE_DIGITS = 15
+
+
+def check_pair(resource: Resource[Any], table: type[Table]) -> None:
+    """Raise `Misconfigured`, naming every field, when the Struct and the Table of a resource disagree."""
+    struct_name, table_name = resource.entity.__name__, table.__name__
+    if not (isinstance(table, type) and issubclass(table, EntityTable)):
+        raise Misconfigured(f"{table_name} must derive from EntityTable, so that it has id, created_at and the rest")
+    columns = columns_of(table)
+    faults = [
+        f"{struct_name}.{name} has no column: add `{name}` to {table_name}"
+        for name in resource.fields
+        if name not in columns
+    ]
+    faults += [
+        f"{table_name}.{name} has no field: add `{name}` to {struct_name}"
+        for name in columns
+        if name not in resource.fields
+    ]
+    for name, field in resource.fields.items():
+        if name in columns:
+            faults += _disagreements(f"{struct_name}.{name}", f"{table_name}.{name}", field, columns[name], resource)
+    if faults:
+        raise Misconfigured("; ".join(faults))
+
+
+def columns_of(table: type[Table]) -> dict[str, Column]:
+    """The columns of a table by field name, in declaration order."""
+    return {column._meta.name: column for column in table._meta.columns}
+
+
+def bounds_of(table: type[Table]) -> dict[str, dict[str, int]]:
+    """What the columns of a table can hold: ranges, lengths and digits."""
+    bounds: dict[str, dict[str, int]] = {}
+    for name, column in columns_of(table).items():
+        for kind, (low, high) in _INTEGER_RANGES.items():
+            if isinstance(column, kind):
+                bounds[name] = {"minimum": low, "maximum": high}
+                break
+        if isinstance(column, Varchar) and column.length is not None:
+            bounds[name] = {"max_length": column.length}
+        if isinstance(column, Numeric) and column.digits is not None:
+            bounds[name] = {"precision": column.digits[0], "scale": column.digits[1]}
+    return bounds
+
+
+def _disagreements(
+    struct_field: str, table_column: str, field: Field, column: Column, resource: Resource[Any]
+) -> list[str]:
+    wanted = _COLUMNS[field.kind]
+    if not isinstance(column, wanted):
+        names = " or ".join(kind.__name__ for kind in wanted)
+        return [f"{struct_field} is {field.kind}, so {table_column} must be {names}, not {type(column).__name__}"]
+    faults = []
+    if field.nullable != column._meta.null and field.kind is not Kind.JSON:
+        allows, other = (
+            ("may be None", "add null=True, default=None to")
+            if field.nullable
+            else ("may not be None", "remove null=True from")
+        )
+        faults.append(f"{struct_field} {allows}: {other} {table_column}")
+    if isinstance(column, Varchar) and column.length is not None:
+        longest = _declared_length(resource, field)
+        if longest is not None and longest > column.length:
+            faults.append(
+                f"{struct_field} allows {longest} characters and {table_column} holds {column.length}: make them equal"
+            )
+        if field.choices and (too_long := [c for c in field.choices if len(str(c)) > column.length]):
+            faults.append(f"{struct_field} has the value {too_long[0]!r}, longer than {table_column} holds")
+    if isinstance(column, Numeric):
+        digits = column.digits
+        if digits is None or digits[0] > _PORTABLE_DIGITS:
+            faults.append(f"{table_column} must name its digits, at most {_PORTABLE_DIGITS}: Numeric(digits=(12, 2))")
+    return faults
+
+
+def _declared_length(resource: Resource[Any], field: Field) -> int | None:
+    hints = get_type_hints(resource.entity, include_extras=True)
+    lengths = [meta.max_length for meta in declared_meta(hints[field.name]) if meta.max_length is not None]
+    return min(lengths) if lengths else None

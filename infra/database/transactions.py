@@ -1,0 +1,122 @@
+"""Transactions that live in the task's context: nested ones are savepoints, and effects can wait for the commit."""
+
+import asyncio
+import contextvars
+import itertools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+logger = logging.getLogger("millrace.database")
+
+Callback = Callable[[], Awaitable[None]]
+ConnectionT = TypeVar("ConnectionT")
+
+
+class Transaction(Generic[ConnectionT]):
+    """One open transaction. `lock` serialises tasks that share it, for a connection runs one statement at a time."""
+
+    def __init__(self, connection: ConnectionT) -> None:
+        self.connection = connection
+        self.lock = asyncio.Lock()
+        self.is_done = False
+        self.callbacks: list[Callback] = []
+        self.savepoints = itertools.count(1)
+
+    async def savepoint(self, name: str | None = None) -> None:
+        """Piccolo asks for this; ours are made by nesting."""
+        raise NotImplementedError("nest another `async with transaction()` instead")
+
+
+class CurrentTransaction(Generic[ConnectionT]):
+    """The transaction of the running task.
+
+    A finished one that a child task inherited reads as None. Has the interface of the ContextVar that Piccolo uses.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._variable: contextvars.ContextVar[Transaction[ConnectionT] | None] = contextvars.ContextVar(
+            name, default=None
+        )
+
+    def get(self) -> Transaction[ConnectionT] | None:
+        transaction = self._variable.get()
+        return None if transaction is None or transaction.is_done else transaction
+
+    def set(self, transaction: Transaction[ConnectionT] | None) -> contextvars.Token[Transaction[ConnectionT] | None]:
+        return self._variable.set(transaction)
+
+    def reset(self, token: contextvars.Token[Transaction[ConnectionT] | None]) -> None:
+        self._variable.reset(token)
+
+
+class Connections(Protocol[ConnectionT]):
+    """What an engine offers so that `open_transaction` can run on it."""
+
+    current_transaction: CurrentTransaction[ConnectionT]
+
+    def begun(self, isolation: str | None, read_only: bool) -> AbstractAsyncContextManager[ConnectionT]:
+        """A connection inside of a new transaction; leaving commits it, or rolls it back on an error."""
+        ...
+
+    async def execute(self, sql: str, *args: Any) -> None:
+        """Run one statement in the current transaction."""
+        ...
+
+
+@asynccontextmanager
+async def open_transaction(
+    engine: Connections[ConnectionT], *, isolation: str | None = None, read_only: bool = False
+) -> AsyncIterator[Transaction[ConnectionT]]:
+    """Everything in the block is one change. Inside of another transaction the block is a savepoint of it."""
+    outer = engine.current_transaction.get()
+    if outer is not None:
+        async with _savepoint(engine, outer):
+            yield outer
+        return
+    callbacks: list[Callback] = []
+    async with engine.begun(isolation, read_only) as connection:
+        transaction = Transaction(connection)
+        token = engine.current_transaction.set(transaction)
+        try:
+            yield transaction
+        finally:
+            transaction.is_done = True
+            engine.current_transaction.reset(token)
+        callbacks = transaction.callbacks
+    for callback in callbacks:
+        await _after_commit(callback)
+
+
+@asynccontextmanager
+async def _savepoint(engine: Connections[Any], transaction: Transaction[Any]) -> AsyncIterator[None]:
+    name = f"millrace_{next(transaction.savepoints)}"
+    waiting = len(transaction.callbacks)
+    await engine.execute(f"SAVEPOINT {name}")
+    try:
+        yield
+    except BaseException:
+        # What the inner block wanted done after the commit never happened.
+        del transaction.callbacks[waiting:]
+        await engine.execute(f"ROLLBACK TO SAVEPOINT {name}")
+        await engine.execute(f"RELEASE SAVEPOINT {name}")
+        raise
+    await engine.execute(f"RELEASE SAVEPOINT {name}")
+
+
+async def on_commit(engine: Connections[Any], callback: Callback) -> None:
+    """Run `callback` once the current transaction is committed; at once when there is none."""
+    transaction = engine.current_transaction.get()
+    if transaction is None:
+        await _after_commit(callback)
+    else:
+        transaction.callbacks.append(callback)
+
+
+async def _after_commit(callback: Callback) -> None:
+    try:
+        await callback()
+    except Exception:
+        # The change is committed and cannot be taken back; the caller must hear of its success.
+        logger.exception("a callback failed after its transaction was committed")

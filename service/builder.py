@@ -1,0 +1,377 @@
+"""What a user calls to put a service together."""
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
+from piccolo.table import Table
+
+from domain.bodies import Bodies
+from domain.errors import Misconfigured, ServiceError
+from domain.health import CheckResult, HealthCheck, check_names
+from domain.query import Resource
+from domain.registration import ServiceInfo
+from infra.database.engine import DatabaseOptions
+from infra.database.table import bounds_of, check_pair
+from infra.database.url import parse_url
+from infra.telemetry.logging import configure_logging
+from service.container import Container, Design, ResourceDesign, database_check, open_container
+from service.http.application import Service
+from service.http.crud import Operation, Permissions
+from service.http.problems import on_http_exception, on_service_error, on_unexpected
+from service.http.overrides import overridden
+from service.http.running import Running
+from service.managers.base import Manager
+from service.managers.hooks import Hooks
+from service.routes import RoutePlan, all_routes
+from service.settings import Settings, from_env
+
+logger = logging.getLogger("millrace")
+
+StartHook = Callable[..., Awaitable[None]]
+
+
+class ServiceBuilder:
+    """Collects what a service is made of; `build` checks it and returns the app.
+
+    Every method returns the builder. A mistake is a `Misconfigured` with a sentence that says what to change, raised
+    at the call that makes it or at `build`, never later. Two builders share nothing.
+    """
+
+    def __init__(self, info: ServiceInfo) -> None:
+        self._info = info
+        # Migrations live beside the module that builds the service.
+        caller = sys._getframe(1).f_globals.get("__file__")
+        self._folder = Path(caller).resolve().parent if caller else Path.cwd()
+        self._database: DatabaseOptions | None = None
+        self._migrations: Path | None = None
+        self._resources: list[tuple[Resource[Any], type[Table], Permissions, tuple[Hooks[Any], ...]]] = []
+        self._operations: dict[str, list[Operation]] = {}
+        self._health: tuple[str, dict[str, HealthCheck], bool, list[str]] | None = None
+        self._system: tuple[str, list[str]] | None = None
+        self._logging: dict[str, str | None] | None = None
+        self._routers: list[ControllerRouterHandler] = []
+        self._starts: list[StartHook] = []
+        self._stops: list[StartHook] = []
+        self._overrides: dict[str, Provide] = {}
+
+    def with_database(
+        self,
+        url: str | None = None,
+        *,
+        pool_size: int = 5,
+        max_overflow: int = 10,
+        acquire_timeout_seconds: float = 10.0,
+        connect_timeout_seconds: float = 10.0,
+        statement_timeout_seconds: float = 30.0,
+        idle_seconds: float = 300.0,
+        migrations: str | Path | None = None,
+    ) -> Self:
+        """Keep entities in a database.
+
+        Without `url` it is `DATABASE_URL` from the environment, or a SQLite file in the service's home.
+        `sqlite:///…` and `postgresql://…` are understood, also as `sqlite+aiosqlite` and `postgresql+asyncpg`.
+        `migrations` is a folder beside your module; `migrations/` there is found by itself.
+        """
+        if url is not None:
+            parse_url(url)
+        self._database = DatabaseOptions(
+            url=url,
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            acquire_timeout_seconds=acquire_timeout_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            statement_timeout_seconds=statement_timeout_seconds,
+            idle_seconds=idle_seconds,
+        )
+        self._migrations = Path(migrations) if migrations is not None else None
+        return self
+
+    def with_crud(
+        self,
+        resource: Resource[Any],
+        *,
+        table: type[Table],
+        permissions: Permissions | None = None,
+        hooks: Sequence[Hooks[Any]] = (),
+    ) -> Self:
+        """Offer a resource over HTTP and keep it in `table`; `hooks` surround its changes in the given order."""
+        for hook in hooks:
+            if not isinstance(hook, Hooks):
+                raise Misconfigured(
+                    f"with_crud({resource.name}): hook {hook!r} must derive from Hooks (is it a class?)"
+                )
+        check_pair(resource, table)
+        self._resources.append((resource, table, permissions or Permissions(), tuple(hooks)))
+        return self
+
+    def register_collection_operation(
+        self,
+        resource: Resource[Any],
+        name: str,
+        handler: Callable[..., Any],
+        *,
+        method: str = "GET",
+        status_code: int | None = None,
+        summary: str | None = None,
+    ) -> Self:
+        """Add `<path>/$name`. The handler is a Litestar handler function; `manager` is the resource's manager."""
+        operation = Operation(name=name, handler=handler, method=method, status_code=status_code, summary=summary)
+        self._operations.setdefault(resource.name, []).append(operation)
+        return self
+
+    def register_entity_operation(
+        self,
+        resource: Resource[Any],
+        name: str,
+        handler: Callable[..., Any],
+        *,
+        method: str = "GET",
+        status_code: int | None = None,
+        summary: str | None = None,
+    ) -> Self:
+        """Add `<path>/{id}/$name`; the handler takes `id` besides `manager`."""
+        operation = Operation(
+            name=name, handler=handler, method=method, status_code=status_code, summary=summary, is_entity=True
+        )
+        self._operations.setdefault(resource.name, []).append(operation)
+        return self
+
+    def with_health(
+        self,
+        prefix: str = "/health",
+        *,
+        checks: Mapping[str, HealthCheck] | None = None,
+        include_database_check: bool = True,
+        tags: Sequence[str] = ("Observability",),
+    ) -> Self:
+        """Offer `/health`, `/health/live`, `/health/ready` and `/health/$stream`, with your own checks by name."""
+        check_names(checks or {})
+        self._health = (_prefix("with_health", prefix), dict(checks or {}), include_database_check, list(tags))
+        return self
+
+    def with_system(self, prefix: str = "/api/v1/system", *, tags: Sequence[str] = ("System",)) -> Self:
+        """Offer what the service runs on."""
+        self._system = (_prefix("with_system", prefix), list(tags))
+        return self
+
+    def with_logging(self, *, format: str | None = None, level: str | None = None) -> Self:
+        """Log structured lines, one per request among them; `LOG_FORMAT` and `LOG_LEVEL` decide what is not given."""
+        self._logging = {"LOG_FORMAT": format, "LOG_LEVEL": level}
+        return self
+
+    def include_router(self, router: ControllerRouterHandler) -> Self:
+        """Add a Litestar router, controller or handler of your own."""
+        self._routers.append(router)
+        return self
+
+    def on_startup(self, hook: StartHook) -> Self:
+        """Run an async function after the database is open; it may take the app. An error keeps the app from starting."""
+        self._starts.append(_checked_hook("on_startup", hook))
+        return self
+
+    def on_shutdown(self, hook: StartHook) -> Self:
+        """Run an async function before the database is closed; an error is logged and the next one runs."""
+        self._stops.append(_checked_hook("on_shutdown", hook))
+        return self
+
+    def override_dependency(self, name: str, provider: Callable[..., Any]) -> Self:
+        """Provide the dependency `name` by another function, wherever handlers ask for it: for tests, or a variant."""
+        if not callable(provider):
+            raise Misconfigured(f"override_dependency({name!r}): the provider must be callable")
+        self._overrides[name] = Provide(provider, sync_to_thread=False if not _is_async(provider) else None)
+        return self
+
+    def build(self, settings: Settings | None = None) -> Service:
+        """Check everything and return the app; nothing is opened before it starts.
+
+        `settings` None reads the environment. Raises `Misconfigured`.
+        """
+        settings = settings or self._settings()
+        self._check()
+        running = Running()
+        design = self._design()
+        resources = [
+            (item.resource, permissions)
+            for item, (_, _, permissions, _) in zip(design.resources, self._resources, strict=True)
+        ]
+        opened: dict[str, Container] = {}
+        dependencies = self._dependencies(running)
+        routers, dependencies = self._overridden(dependencies)
+        plan = RoutePlan(
+            info=self._info,
+            running=running,
+            resources=tuple((resource, Bodies(resource), permissions) for resource, permissions in resources),
+            operations=self._operations,
+            health=self._health_plan(opened),
+            system=self._system,
+            routers=routers,
+        )
+        app = Service(
+            route_handlers=all_routes(plan),
+            dependencies=dependencies,
+            exception_handlers={
+                ServiceError: on_service_error,
+                HTTPException: on_http_exception,
+                Exception: on_unexpected,
+            },
+            lifespan=[self._lifespan(settings, design, running, opened)],
+            openapi_config=None,
+            logging_config=None,
+        )
+
+        def enter_request() -> None:
+            if container := opened.get("container"):
+                container.use()
+
+        app.prepare(running, enter_request, is_logging_requests=self._logging is not None)
+        app.info, app.design, app.settings = self._info, design, settings
+        return app
+
+    # What `build` is made of
+
+    def _settings(self) -> Settings:
+        given = {name: value for name, value in (self._logging or {}).items() if value is not None}
+        return from_env({**os.environ, **given})
+
+    def _check(self) -> None:
+        if self._resources and self._database is None:
+            name = self._resources[0][0].name
+            raise Misconfigured(f"with_crud({name}) needs a database: call with_database() on the builder")
+        for kind, values in (
+            ("name", [resource.name for resource, *_ in self._resources]),
+            ("path", [resource.path for resource, *_ in self._resources]),
+            ("table", [table._meta.tablename for _, table, *_ in self._resources]),
+        ):
+            twice = next((value for value in values if values.count(value) > 1), None)
+            if twice is not None:
+                raise Misconfigured(f"two resources have the {kind} {twice!r}: give each its own")
+        for name in self._operations.keys() - {resource.name for resource, *_ in self._resources}:
+            raise Misconfigured(f"an operation is registered for {name!r}, which has no with_crud(…)")
+
+    def _design(self) -> Design:
+        folder = self._folder / (self._migrations or "migrations")
+        if self._migrations is not None and not folder.is_dir():
+            raise Misconfigured(f"with_database(migrations={str(self._migrations)!r}): there is no folder {folder}")
+        return Design(
+            name=self._info.id,
+            database=self._database,
+            migrations=folder if any(folder.glob("*_*.py")) else None,
+            migrations_home=folder,
+            resources=tuple(
+                ResourceDesign(resource=resource.bounded(bounds_of(table)), table=table, hooks=hooks)
+                for resource, table, _, hooks in self._resources
+            ),
+        )
+
+    def _dependencies(self, running: Running) -> dict[str, Provide]:
+        def manager_of(name: str) -> Callable[[], Manager[Any]]:
+            def provide() -> Manager[Any]:
+                return running.manager(name)
+
+            return provide
+
+        provided = {
+            f"{resource.name.replace('-', '_')}_manager": Provide(manager_of(resource.name), sync_to_thread=False)
+            for resource, *_ in self._resources
+        }
+        info = self._info
+
+        def provide_info() -> ServiceInfo:
+            return info
+
+        return {**provided, "service_info": Provide(provide_info, sync_to_thread=False)}
+
+    def _overridden(
+        self, dependencies: dict[str, Provide]
+    ) -> tuple[tuple[ControllerRouterHandler, ...], dict[str, Provide]]:
+        if not self._overrides:
+            return tuple(self._routers), dependencies
+        found = set(dependencies) & set(self._overrides)
+        routers = []
+        for router in self._routers:
+            twin, hits = overridden(router, self._overrides)
+            routers.append(twin)
+            found |= hits
+        for name in self._overrides.keys() - found:
+            known = ", ".join(dependencies)
+            raise Misconfigured(f"override_dependency({name!r}): no handler has it; the service provides {known}")
+        return tuple(routers), {name: self._overrides.get(name, given) for name, given in dependencies.items()}
+
+    def _health_plan(self, opened: Mapping[str, Container]) -> tuple[str, dict[str, HealthCheck], list[str]] | None:
+        if self._health is None:
+            return None
+        prefix, checks, has_database_check, tags = self._health
+        if has_database_check and self._database is not None and "database" not in checks:
+
+            async def check_database() -> CheckResult:
+                container = opened.get("container")
+                return await database_check(container.database if container else None)
+
+            checks = {**checks, "database": check_database}
+        return prefix, checks, tags
+
+    def _lifespan(
+        self, settings: Settings, design: Design, running: Running, opened: dict[str, Container]
+    ) -> Callable[[Litestar], Any]:
+        starts, stops = tuple(self._starts), tuple(self._stops)
+        is_logging = self._logging is not None
+
+        @asynccontextmanager
+        async def lifespan(app: Litestar) -> AsyncIterator[None]:
+            if is_logging:
+                configure_logging(format=settings.log_format, level=settings.log_level)
+            async with open_container(settings, design) as container:
+                running.managers = dict(container.managers)
+                running.secret = container.secret
+                running.draining.clear()
+                opened["container"] = container
+                try:
+                    for start in starts:
+                        await _call(start, app)
+                    yield
+                finally:
+                    running.draining.set()
+                    for stop in stops:
+                        await _call_isolated(stop, app)
+                    opened.clear()
+                    running.managers = {}
+
+        return lifespan
+
+
+def _prefix(method: str, prefix: str) -> str:
+    if not prefix.startswith("/"):
+        raise Misconfigured(f"{method}({prefix!r}): a prefix starts with '/'")
+    return prefix.rstrip("/") or "/"
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _checked_hook(method: str, hook: StartHook) -> StartHook:
+    if not inspect.iscoroutinefunction(hook):
+        raise Misconfigured(f"{method}({hook!r}): give it an `async def` function")
+    return hook
+
+
+async def _call(hook: StartHook, app: Litestar) -> None:
+    await (hook(app) if inspect.signature(hook).parameters else hook())
+
+
+async def _call_isolated(hook: StartHook, app: Litestar) -> None:
+    try:
+        await _call(hook, app)
+    except Exception:
+        # The others must still get their chance to clean up.
+        logger.exception("a shutdown hook failed")

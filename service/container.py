@@ -1,0 +1,135 @@
+"""Puts the adapters and the managers of one service together: opened together, closed together."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from piccolo.table import Table
+
+from domain.errors import Misconfigured, NotFound
+from domain.health import CheckResult, HealthState
+from domain.query import Resource
+from infra.database.current import use_engine
+from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
+from infra.database.migrate import MigrationApp, up
+from infra.database.piccolo_app import PRODUCT
+from infra.database.repository import PiccoloRepository
+from infra.database.schema import compare
+from infra.database.secrets import shared_secret
+from service.managers.base import Manager
+from service.managers.hooks import Hooks
+from service.settings import Settings
+
+
+class ResourceDesign(msgspec.Struct, frozen=True, kw_only=True):
+    """A resource, where it is kept, and what surrounds its changes."""
+
+    resource: Resource[Any]
+    table: type[Table]
+    hooks: tuple[Hooks[Any], ...] = ()
+
+
+class Design(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service is made of, decided before anything is opened.
+
+    `migrations` is the folder of its migrations, None while there are none; `migrations_home` is where they would be.
+    """
+
+    name: str
+    database: DatabaseOptions | None = None
+    migrations: Path | None = None
+    migrations_home: Path = Path("migrations")
+    resources: tuple[ResourceDesign, ...] = ()
+
+    @property
+    def migration_apps(self) -> list[MigrationApp]:
+        """The product's own tables, then the user's."""
+        tables = tuple(item.table for item in self.resources)
+        return [PRODUCT, MigrationApp(name=self.name, tables=tables, directory=self.migrations)]
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """The opened parts. `secret` signs what clients carry for us; without a database it lives as long as the process."""
+
+    database: DatabaseEngine | None
+    managers: Mapping[str, Manager[Any]]
+    secret: bytes
+
+    def manager(self, name: str) -> Manager[Any]:
+        """The manager of a resource by name. Raises `NotFound`."""
+        try:
+            return self.managers[name]
+        except KeyError:
+            known = ", ".join(self.managers) or "none"
+            raise NotFound(f"There is no resource {name!r}; there are: {known}") from None
+
+    def use(self) -> None:
+        """Make this service's database the one that Tables talk to, for the rest of the running task."""
+        if self.database is not None:
+            use_engine(self.database)
+
+
+@asynccontextmanager
+async def open_container(settings: Settings, design: Design) -> AsyncIterator[Container]:
+    """Open everything a service needs. The app, workers and commands all start here.
+
+    Raises `Misconfigured` with what to change, and `Unavailable` when the database cannot be reached.
+    """
+    engine = make_engine(settings, design)
+    if engine is None:
+        yield Container(database=None, managers={}, secret=_own_secret(settings) or b"no database, no cursors")
+        return
+    await engine.start()
+    try:
+        use_engine(engine)
+        await _prepare_schema(engine, settings, design)
+        yield Container(
+            database=engine,
+            managers={item.resource.name: _manager(engine, item) for item in design.resources},
+            secret=_own_secret(settings) or await shared_secret(engine, "cursors"),
+        )
+    finally:
+        await engine.stop()
+
+
+def make_engine(settings: Settings, design: Design) -> DatabaseEngine | None:
+    """The design's engine, not yet started; None when the service has no database."""
+    if design.database is None:
+        return None
+    options = design.database
+    if options.url is None:
+        options = msgspec.structs.replace(options, url=settings.database_url)
+    return create_engine(options, home=settings.home, name=design.name)
+
+
+async def database_check(engine: DatabaseEngine | None) -> CheckResult:
+    """Whether the database answers."""
+    if engine is None:
+        return CheckResult(HealthState.UNHEALTHY, "Database connection failed: it is not open")
+    try:
+        await engine.ping()
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from answering is the finding
+        return CheckResult(HealthState.UNHEALTHY, f"Database connection failed: {error}")
+    return CheckResult(HealthState.HEALTHY)
+
+
+async def _prepare_schema(engine: DatabaseEngine, settings: Settings, design: Design) -> None:
+    apps = design.migration_apps
+    if settings.is_migrating_on_start:
+        await up(engine, apps)
+        return
+    for app in apps:
+        drift = await compare(engine, app.tables)
+        if not drift.is_clean:
+            raise Misconfigured(f"{drift.describe()}: run `millrace migrate`, or set MILLRACE_MIGRATE=true")
+
+
+def _manager(engine: DatabaseEngine, item: ResourceDesign) -> Manager[Any]:
+    repository: PiccoloRepository[Any] = PiccoloRepository(item.resource, item.table, engine)
+    return Manager(item.resource, repository, engine, hooks=item.hooks)
+
+
+def _own_secret(settings: Settings) -> bytes | None:
+    return settings.secret_key.encode() if settings.secret_key else None

@@ -1,0 +1,139 @@
+"""The outermost layer: every request, also one that no route answers, passes here first and last."""
+
+import logging
+import re
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from litestar import Litestar
+from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
+
+from domain.context import Context, enter
+from domain.entity import new_id
+from domain.query import Resource
+from domain.query.resource import EntityT
+from domain.registration import ServiceInfo
+from service.http.problems import MEDIA_TYPE, problem_bytes
+from service.http.running import Running
+from service.managers.base import Manager
+
+logger = logging.getLogger("millrace.http")
+access_logger = logging.getLogger("millrace.access")
+
+REQUEST_ID = b"x-request-id"
+_ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class Service(Litestar):
+    """A Litestar app that gives every request an id and a context, answers HEAD, and logs what it did.
+
+    `running` holds the managers while the app runs; `enter_request` makes the app's database the current one.
+    """
+
+    running: Running
+    enter_request: Callable[[], None]
+    is_logging_requests: bool = False
+    info: ServiceInfo
+    design: Any
+    settings: Any
+
+    def manager(self, resource: Resource[EntityT]) -> Manager[EntityT]:
+        """The manager of a resource, while the app runs."""
+        return self.running.manager(resource.name)
+
+    def prepare(self, running: Running, enter_request: Callable[[], None], *, is_logging_requests: bool) -> None:
+        """Hand over what the outermost layer needs; called once by the builder."""
+        self.running = running
+        self.enter_request = enter_request
+        self.is_logging_requests = is_logging_requests
+
+    async def __call__(
+        self,
+        scope: Scope | LifeSpanScope,
+        receive: Receive | LifeSpanReceive,
+        send: Send | LifeSpanSend,
+    ) -> None:
+        if scope["type"] == "lifespan":
+            await super().__call__(scope, receive, send)
+            return
+        request_id = _request_id(scope)  # type: ignore[arg-type]
+        enter(Context(request_id=request_id))
+        self.enter_request()
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        exchange = _Exchange(cast("HTTPScope", scope), cast("Send", send), request_id)
+        try:
+            await super().__call__(exchange.scope, receive, exchange.send)
+        except Exception:
+            logger.exception("unhandled error in %s %s", exchange.method, scope["path"])
+            if exchange.status:
+                # The reply has begun; only a broken connection tells the client that it is not whole.
+                raise
+            await exchange.fail()
+        finally:
+            if self.is_logging_requests:
+                exchange.log()
+
+
+class _Exchange:
+    """One request and its reply: adds the request id, drops the body for HEAD, remembers status and time."""
+
+    def __init__(self, scope: HTTPScope, send: Send, request_id: str) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.client = scope["client"]
+        self.request_id = request_id
+        self.status = 0
+        self._send = send
+        self._started = time.perf_counter()
+        self._header = (REQUEST_ID, request_id.encode())
+        self.is_head = self.method == "HEAD"
+        # HEAD is GET without the body, for every route there is.
+        self.scope = cast("HTTPScope", {**scope, "method": "GET"}) if self.is_head else scope
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], self._header]
+        elif self.is_head and message["type"] == "http.response.body":
+            message["body"] = b""
+        await self._send(message)
+
+    async def fail(self) -> None:
+        """Answer for an error that nothing else has answered."""
+        body = problem_bytes(
+            status=500,
+            kind="internal",
+            title="Internal Server Error",
+            detail="An unexpected error occurred; the trace_id finds it in the log",
+            instance=self.path,
+        )
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def log(self) -> None:
+        duration = round((time.perf_counter() - self._started) * 1000, 3)
+        fields: dict[str, Any] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "status_code": self.status,
+            "duration_ms": duration,
+            "client_host": self.client[0] if self.client else None,
+        }
+        if self.scope["query_string"]:
+            fields["query"] = self.scope["query_string"].decode("latin-1")
+        access_logger.info("http.request.complete", extra=fields)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's `X-Request-ID` when it is harmless, otherwise a new one."""
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID:
+            if _ACCEPTABLE_ID.fullmatch(value):
+                return str(value, "ascii")
+            break
+    return new_id()

@@ -1,0 +1,37 @@
+"""Entity tags: what a version looks like in `ETag`, and what `If-Match` and `If-None-Match` ask (RFC 9110)."""
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+
+_TAG = re.compile(r'(W/)?"([^"]*)"')
+_TO_DIGITS = str.maketrans("", "", "-T:.Z")
+
+
+def shape(*names: str) -> str:
+    """A short name for a set of fields, so that tags of different representations differ."""
+    return hashlib.blake2b("\n".join(names).encode(), digest_size=3).hexdigest()
+
+
+def entity_tag(version: str, shape: str) -> str:
+    """The `ETag` of an entity in a version and a shape: `"20261123043111333723-5f3a1c"`."""
+    return f'"{version.translate(_TO_DIGITS)}-{shape}"'
+
+
+def is_unmodified(if_none_match: str, tag: str) -> bool:
+    """Whether `If-None-Match` already names the representation with this tag (weak comparison)."""
+    return if_none_match.strip() == "*" or any(f'"{opaque}"' == tag for _, opaque in _TAG.findall(if_none_match))
+
+
+def expectation(if_match: str | None) -> Callable[[str], bool] | None:
+    """What `If-Match` demands of the stored version; None without the header.
+
+    A change concerns the whole entity, so the tag of any representation of a version stands for that version.
+    """
+    if if_match is None:
+        return None
+    if if_match.strip() == "*":
+        return lambda version: True
+    # If-Match compares strongly: a weak tag matches nothing.
+    versions: Sequence[str] = [opaque.partition("-")[0] for weak, opaque in _TAG.findall(if_match) if not weak]
+    return lambda version: version.translate(_TO_DIGITS) in versions

@@ -1,0 +1,243 @@
+"""The routes every resource gets: one router per resource, made from its declaration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar.di import Provide
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CONTENT, HTTP_304_NOT_MODIFIED
+from litestar.types import ControllerRouterHandler
+
+from domain.bodies import Bodies
+from domain.errors import Misconfigured
+from domain.query import Resource, parse_body
+from domain.wire import timestamp_text
+from service.http.conditional import entity_tag, expectation, is_unmodified, shape
+from service.http.dto import body_dto, decode_query_body, read_dto, read_model, required
+from service.http.listing import list_response
+from service.http.query import no_parameters, read_fields, read_query
+from service.http.running import Running
+from service.http.schema import resource_schema
+from service.managers.base import Manager
+
+AnyRequest = Request[Any, Any, Any]
+Body = Mapping[str, Any]
+OPERATION_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Permissions(msgspec.Struct, frozen=True, kw_only=True):
+    """Which kinds of routes a resource has; a route that is switched off does not exist."""
+
+    create: bool = True
+    read: bool = True
+    update: bool = True
+    delete: bool = True
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """A user's own `$operation` on a collection or on one entity (`is_entity`)."""
+
+    name: str
+    handler: Callable[..., Any]
+    method: str = "GET"
+    is_entity: bool = False
+    status_code: int | None = None
+    summary: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip("$").replace("-", "_").isidentifier():
+            raise Misconfigured(f'operation {self.name!r}: use a verb such as "deactivate"; the "$" is added')
+        if self.method not in OPERATION_METHODS:
+            raise Misconfigured(f"operation ${self.name}: method {self.method!r} is none of {OPERATION_METHODS}")
+
+
+def crud_router(
+    resource: Resource[Any],
+    bodies: Bodies[Any],
+    running: Running,
+    *,
+    permissions: Permissions,
+    operations: Sequence[Operation] = (),
+) -> Router:
+    """All routes of a resource under its path. The handlers only translate; the manager does the work."""
+    routes = _Routes(resource, bodies, running)
+    handlers: list[ControllerRouterHandler] = []
+    if permissions.create:
+        handlers.append(routes.create())
+    if permissions.read:
+        handlers += [routes.find_all(), routes.query(), routes.schema(), routes.stats(), routes.find()]
+    if permissions.update:
+        handlers += [routes.replace(), routes.patch()]
+    if permissions.delete:
+        handlers.append(routes.delete())
+    handlers += [_user_operation(resource, operation) for operation in operations]
+
+    def provide_manager() -> Manager[Any]:
+        return running.manager(resource.name)
+
+    return Router(
+        path=resource.path,
+        route_handlers=handlers,
+        dependencies={"manager": Provide(provide_manager, sync_to_thread=False)},
+        tags=[resource.name],
+    )
+
+
+class _Routes:
+    """One method per route; each returns a handler whose annotations are the resource's real types."""
+
+    def __init__(self, resource: Resource[Any], bodies: Bodies[Any], running: Running) -> None:
+        self.resource = resource
+        self.bodies = bodies
+        self.running = running
+        self.model = read_model(resource)
+        self.read = read_dto(resource, self.model)
+        self.whole = shape(self.model.__name__, *resource.readable)
+
+    def _manager(self) -> Manager[Any]:
+        return self.running.manager(self.resource.name)
+
+    def _tag(self, entity: Any) -> str:
+        return entity_tag(timestamp_text(entity.updated_at), self.whole)
+
+    def create(self) -> HTTPRouteHandler:
+        """`POST /`: 201 with `Location` and `ETag`."""
+
+        async def create(request: AnyRequest, data: Any = None) -> Any:
+            no_parameters(request.scope)
+            entity = await self._manager().create(required(data))
+            headers = {"Location": _location(request, f"{self.resource.path}/{entity.id}"), "ETag": self._tag(entity)}
+            return Response(entity, status_code=HTTP_201_CREATED, headers=headers)
+
+        create.__annotations__["data"] = JSONBody[self.bodies.create]  # type: ignore[name-defined]
+        create.__annotations__["return"] = Response[self.model]  # type: ignore[name-defined]
+        return post(
+            "/",
+            dto=body_dto(self.bodies.create, self.bodies.decode_create),
+            return_dto=self.read,
+            include_in_schema=False,
+        )(create)
+
+    def find_all(self) -> HTTPRouteHandler:
+        """`GET /`: the bare list, a page, or a keyset page."""
+
+        async def find_all(request: AnyRequest) -> Response[bytes]:
+            manager = self._manager()
+            query = read_query(request.scope, manager.resource, self.running.secret)
+            return list_response(request, manager.resource, query, await manager.page(query), self.running.secret)
+
+        return get("/", include_in_schema=False)(find_all)
+
+    def query(self) -> HTTPRouteHandler:
+        """`POST /$query`: the same with the query as a JSON body."""
+
+        async def query(request: AnyRequest) -> Response[bytes]:
+            no_parameters(request.scope)
+            manager = self._manager()
+            raw = decode_query_body(request, await request.body(), manager.resource.limits.body_bytes)
+            options = parse_body(manager.resource, raw, key=self.running.secret)
+            return list_response(request, manager.resource, options, await manager.page(options), self.running.secret)
+
+        return post("/$query", status_code=HTTP_200_OK, include_in_schema=False)(query)
+
+    def schema(self) -> HTTPRouteHandler:
+        """`GET /$schema`: the entity's JSON Schema and what may be filtered, sorted and searched."""
+        body = msgspec.json.encode(resource_schema(self.resource, self.model))
+
+        async def schema(request: AnyRequest) -> Response[bytes]:
+            no_parameters(request.scope)
+            return Response(body, media_type="application/json")
+
+        return get("/$schema", include_in_schema=False)(schema)
+
+    def stats(self) -> HTTPRouteHandler:
+        """`GET /$stats`: how many entities there are."""
+
+        async def stats(request: AnyRequest) -> Response[bytes]:
+            no_parameters(request.scope)
+            return Response(b'{"total":%d}' % await self._manager().count(), media_type="application/json")
+
+        return get("/$stats", include_in_schema=False)(stats)
+
+    def find(self) -> HTTPRouteHandler:
+        """`GET /{id}`: one entity; 304 when the client already has this version."""
+
+        async def find(request: AnyRequest, id: FromPath[str]) -> Any:
+            manager = self._manager()
+            fields = read_fields(request.scope, manager.resource)
+            document = await manager.document(id, fields)
+            tag = entity_tag(document.version, self.whole if fields is None else shape(self.whole, *fields))
+            known = request.headers.get("if-none-match")
+            if known is not None and is_unmodified(known, tag):
+                return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
+            return Response(document, headers={"ETag": tag})
+
+        find.__annotations__["return"] = Response[self.model]  # type: ignore[name-defined]
+        return get("/{id:str}", return_dto=self.read, include_in_schema=False)(find)
+
+    def replace(self) -> HTTPRouteHandler:
+        """`PUT /{id}`: new values for everything a client may set."""
+
+        async def replace(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
+            no_parameters(request.scope)
+            expected = expectation(request.headers.get("if-match"))
+            entity = await self._manager().replace(id, required(data), is_expected=expected)
+            return Response(entity, headers={"ETag": self._tag(entity)})
+
+        replace.__annotations__["data"] = JSONBody[self.bodies.replace]  # type: ignore[name-defined]
+        replace.__annotations__["return"] = Response[self.model]  # type: ignore[name-defined]
+        return put(
+            "/{id:str}",
+            dto=body_dto(self.bodies.replace, self.bodies.decode_create),
+            return_dto=self.read,
+            include_in_schema=False,
+        )(replace)
+
+    def patch(self) -> HTTPRouteHandler:
+        """`PATCH /{id}`: an RFC 7396 merge patch."""
+
+        async def update(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
+            no_parameters(request.scope)
+            expected = expectation(request.headers.get("if-match"))
+            entity = await self._manager().patch(id, required(data), is_expected=expected)
+            return Response(entity, headers={"ETag": self._tag(entity)})
+
+        update.__annotations__["data"] = JSONBody[self.bodies.patch]  # type: ignore[name-defined]
+        update.__annotations__["return"] = Response[self.model]  # type: ignore[name-defined]
+        return patch(
+            "/{id:str}",
+            dto=body_dto(self.bodies.patch, self.bodies.decode_patch),
+            return_dto=self.read,
+            include_in_schema=False,
+        )(update)
+
+    def delete(self) -> HTTPRouteHandler:
+        """`DELETE /{id}`."""
+
+        async def remove(request: AnyRequest, id: FromPath[str]) -> None:
+            no_parameters(request.scope)
+            await self._manager().delete(id, is_expected=expectation(request.headers.get("if-match")))
+
+        return delete("/{id:str}", status_code=HTTP_204_NO_CONTENT, include_in_schema=False)(remove)
+
+
+def _user_operation(resource: Resource[Any], operation: Operation) -> HTTPRouteHandler:
+    name = operation.name.lstrip("$")
+    path = f"/{{id:str}}/${name}" if operation.is_entity else f"/${name}"
+    return HTTPRouteHandler(
+        path,
+        http_method=HttpMethod(operation.method),
+        status_code=operation.status_code or HTTP_200_OK,
+        summary=operation.summary,
+        operation_id=f"{resource.name}_{name.replace('-', '_')}",
+    )(operation.handler)
+
+
+def _location(request: AnyRequest, path: str) -> str:
+    """The absolute URL of `path` on the host the client used."""
+    host = request.headers.get("host", "")
+    return f"{request.scope['scheme']}://{host}{path}" if host else path

@@ -1,0 +1,102 @@
+"""Litestar DTOs derived from a resource's entity: strict decoding of bodies, and the shape of single reads.
+
+No `from __future__ import annotations` here or in any module with handlers: Litestar reads the real types.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+from litestar.dto import MsgspecDTO
+from litestar.response import Response
+
+from domain.errors import InvalidBody, UnsupportedMediaType
+from domain.ports import Document
+from domain.query import Resource
+from domain.query.filters import BadJson, decode_json
+from domain.validation import problem, rejected
+from domain.wire import encode_struct
+
+_JSON_TYPES = ("application/json", "application/merge-patch+json")
+
+
+class BodyDTO(MsgspecDTO[Any]):
+    """Decodes a body strictly with `read`, which knows the resource and reports every invalid field."""
+
+    read: ClassVar[Callable[[bytes], Mapping[str, Any]]]
+
+    def decode_bytes(self, value: bytes) -> Any:
+        check_content_type(self.asgi_connection)
+        return type(self).read(value)
+
+
+def body_dto(model: type[msgspec.Struct], read: Callable[[bytes], Mapping[str, Any]]) -> type[BodyDTO]:
+    """The DTO for bodies of `model`."""
+    return type(f"{model.__name__}DTO", (BodyDTO[model],), {"read": staticmethod(read)})  # type: ignore[misc,valid-type]
+
+
+def required(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The decoded body; Litestar leaves it out when the request has none."""
+    if data is None:
+        raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
+    return data
+
+
+def read_dto(resource: Resource[Any], model: type[msgspec.Struct]) -> type[MsgspecDTO[Any]]:
+    """Encodes one entity for a client: a `Document` as it is, an entity without its hidden fields."""
+
+    class ReadDTO(MsgspecDTO[model]):  # type: ignore[valid-type]
+        def data_to_encodable_type(self, data: Response[Any]) -> Any:
+            content = data.content
+            if isinstance(content, Document):
+                data.content = content.json
+            elif isinstance(content, msgspec.Struct):
+                data.content = encode_struct(content, without=resource.hidden)
+            return data
+
+    return ReadDTO
+
+
+def read_model(resource: Resource[Any]) -> type[msgspec.Struct]:
+    """The entity as clients see it."""
+    if not resource.hidden:
+        return resource.entity
+    shown = [
+        (member.name, member.type, member.default)
+        if member.default is not msgspec.NODEFAULT
+        else (member.name, member.type)
+        for member in msgspec.structs.fields(resource.entity)
+        if member.name in resource.readable
+    ]
+    return msgspec.defstruct(resource.entity.__name__, shown, kw_only=True, module=resource.entity.__module__)
+
+
+def check_content_type(connection: Any) -> None:
+    """Raise unless the request says that its body is JSON."""
+    given = connection.headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if kind in _JSON_TYPES or (kind.startswith("application/") and kind.endswith("+json")):
+        return
+    if not kind:
+        # What existing clients expect of a body without a type.
+        raise rejected([problem("media_type", 'send "Content-Type: application/json"', (), None)])
+    raise UnsupportedMediaType(f'Cannot read "{kind[:100]}"; send JSON with "Content-Type: application/json"')
+
+
+def decode_query_body(connection: Any, body: bytes, limit: int) -> Any:
+    """The decoded body of `$query`. Raises `InvalidBody`."""
+    check_content_type(connection)
+    if len(body) > limit:
+        raise _bad_body(f"is longer than {limit} bytes", None)
+    try:
+        return decode_json(body.decode())
+    except UnicodeDecodeError as error:
+        raise _bad_body(f"is not UTF-8 (byte {error.start})", None) from None
+    except BadJson as error:
+        where = "" if error.at is None else f" (character {error.at})"
+        raise _bad_body(f"{error}{where}", error.at) from None
+
+
+def _bad_body(message: str, at: int | None) -> InvalidBody:
+    found = msgspec.structs.replace(problem("json_invalid", f"the body {message}", (), None), position=at)
+    return rejected([found])

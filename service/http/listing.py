@@ -1,0 +1,68 @@
+"""How a list answers: a bare array, a numbered page or a keyset page, with what it leaves out said in headers."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Request, Response
+
+from domain.ports import Listing
+from domain.query import Count, Keyset, Paged, QueryOptions, Resource
+from domain.query.cursor import encode_cursor
+from service.http.query import parameters
+
+_encode = msgspec.json.Encoder().encode
+_WINDOW = ("page", "size", "limit", "cursor")
+
+
+def list_response(
+    request: Request[Any, Any, Any], resource: Resource[Any], query: QueryOptions, listing: Listing, key: bytes
+) -> Response[bytes]:
+    """The reply to a list query, in the shape its window asks for."""
+    cursor = None if listing.next is None else encode_cursor(resource, query, listing.next, key)
+    if isinstance(query.window, Paged):
+        return _json(_page(query.window, query, listing))
+    if isinstance(query.window, Keyset):
+        return _json(_keyset(query, listing, cursor), _next_link(request, query.window.limit, cursor))
+    headers = _next_link(request, resource.limits.keyset_size, cursor)
+    if cursor is not None:
+        # The bare list has no room to say that it is cut, and cutting in silence would be a lie.
+        headers["X-Truncated"] = "true"
+    if listing.total is not None:
+        headers["X-Total-Count"] = str(listing.total)
+        headers["X-Total-Is"] = "at_least" if listing.is_at_least else "exact"
+    return _json(listing.items, headers)
+
+
+def _page(window: Paged, query: QueryOptions, listing: Listing) -> bytes:
+    pages = None if listing.total is None else -(-listing.total // window.size)
+    members = {"total": listing.total, "page": window.page, "size": window.size, "pages": pages}
+    if query.count is Count.CAPPED:
+        members["total_is"] = "at_least" if listing.is_at_least else "exact"  # type: ignore[assignment]
+    return _object(listing.items, members)
+
+
+def _keyset(query: QueryOptions, listing: Listing, cursor: str | None) -> bytes:
+    members: dict[str, Any] = {"next_cursor": cursor}
+    if query.count is not Count.NONE:
+        members["total"] = listing.total
+        members["total_is"] = "at_least" if listing.is_at_least else "exact"
+    return _object(listing.items, members)
+
+
+def _object(items: bytes, members: dict[str, Any]) -> bytes:
+    """`{"items": [...], …members}` without decoding the items."""
+    return b'{"items":' + items + b"," + _encode(members)[1:]
+
+
+def _next_link(request: Request[Any, Any, Any], limit: int, cursor: str | None) -> dict[str, str]:
+    # A POST cannot be followed by a link; its reply holds the cursor.
+    if cursor is None or request.method != "GET":
+        return {}
+    kept = [(name, value) for name, value in parameters(request.scope) if name not in _WINDOW]
+    target = f"{request.scope['path']}?{urlencode([*kept, ('limit', str(limit)), ('cursor', cursor)])}"
+    return {"Link": f'<{target}>; rel="next"'}
+
+
+def _json(body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
+    return Response(body, media_type="application/json", headers=headers or {})

@@ -1,0 +1,57 @@
+"""Query strings: split strictly, and turned into a `QueryOptions` by the domain."""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar.types import Scope
+
+from domain.errors import FieldError, InvalidQuery
+from domain.query import BY_ID, QueryOptions, Resource, parse_parameters
+from domain.query.parse import parse_fields, unknown_parameters
+
+_MAX_BYTES = 16 * 1024
+_MAX_PARAMETERS = 100
+
+
+def parameters(scope: Scope) -> list[tuple[str, str]]:
+    """The decoded pairs of the query string. Raises `InvalidQuery` for one that cannot be decoded."""
+    raw: bytes = scope["query_string"]
+    if not raw:
+        return []
+    if len(raw) > _MAX_BYTES:
+        raise _malformed(f"the query string is longer than {_MAX_BYTES} bytes; use POST …/$query for long queries")
+    try:
+        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
+    except UnicodeDecodeError:
+        raise _malformed("the query string is not percent-encoded UTF-8") from None
+    except ValueError:
+        raise _malformed(f"the query string has more than {_MAX_PARAMETERS} parameters") from None
+
+
+def read_query(scope: Scope, resource: Resource[Any], key: bytes) -> QueryOptions:
+    """The list query of a request."""
+    return parse_parameters(resource, parameters(scope), key=key) if scope["query_string"] else BY_ID
+
+
+def read_fields(scope: Scope, resource: Resource[Any]) -> tuple[str, ...] | None:
+    """The `fields` of a single read; it takes no other parameter."""
+    if not scope["query_string"]:
+        return None
+    given = parameters(scope)
+    unknown = [name for name, _ in given if name != "fields"]
+    if unknown:
+        raise unknown_parameters(unknown, ("fields",))
+    if len(given) > 1:
+        raise _malformed('"fields" stands twice')
+    return parse_fields(resource, given[0][1])
+
+
+def no_parameters(scope: Scope) -> None:
+    """Raise `InvalidQuery` when an operation without parameters is given some."""
+    given = parameters(scope)
+    if given:
+        raise unknown_parameters([name for name, _ in given], ())
+
+
+def _malformed(message: str) -> InvalidQuery:
+    return InvalidQuery(f"Invalid query: {message}", errors=[FieldError(type="malformed", loc=("query",), msg=message)])

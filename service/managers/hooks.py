@@ -1,0 +1,63 @@
+"""What a user (or a built-in feature) can attach to the changes of a resource."""
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from domain.entity import Entity
+
+EntityT = TypeVar("EntityT", bound=Entity)
+
+
+class Change(msgspec.Struct, Generic[EntityT]):
+    """An entity before and after an update. `pre_update` may still alter `after`."""
+
+    before: EntityT
+    after: EntityT
+
+    @property
+    def fields(self) -> dict[str, tuple[Any, Any]]:
+        """The fields that differ, each with its old and its new value."""
+        return {
+            name: (old, new)
+            for name in self.before.__struct_fields__
+            if (old := getattr(self.before, name)) != (new := getattr(self.after, name))
+        }
+
+
+class Hooks(Generic[EntityT]):
+    """Override what you need; every method gets all entities of one change at once, be it one or a thousand.
+
+    `pre_…` and `post_…` run inside of the change's transaction, before and after the write: what they write belongs
+    to the change, and an error they raise undoes it. `saved`, `updated` and `deleted` run after the commit, for
+    effects on the outside world; their errors are logged and change nothing.
+    `domain.context.current_context()` tells who acts, in which request.
+    """
+
+    async def pre_save(self, entities: Sequence[EntityT]) -> None:
+        """New entities are about to be stored; they may be altered."""
+
+    async def post_save(self, entities: Sequence[EntityT]) -> None:
+        """New entities are stored."""
+
+    async def saved(self, entities: Sequence[EntityT]) -> None:
+        """New entities are committed."""
+
+    async def pre_update(self, changes: Sequence[Change[EntityT]]) -> None:
+        """Entities are about to be changed; `after` may be altered."""
+
+    async def post_update(self, changes: Sequence[Change[EntityT]]) -> None:
+        """Entities are changed."""
+
+    async def updated(self, changes: Sequence[Change[EntityT]]) -> None:
+        """Changes are committed."""
+
+    async def pre_delete(self, entities: Sequence[EntityT]) -> None:
+        """Entities are about to be removed."""
+
+    async def post_delete(self, entities: Sequence[EntityT]) -> None:
+        """Entities are removed."""
+
+    async def deleted(self, entities: Sequence[EntityT]) -> None:
+        """Removals are committed."""
