@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, get_type_hints
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.entity import SERVER_MANAGED, Ulid, duplicate_tags, parse_id
+from domain.entity import Ulid, duplicate_tags, parse_id
 from domain.errors import FieldError
 from domain.query.fields import INT64, Field, Kind, WrongValue, to_utc
 from domain.query.resource import EntityT, Resource
@@ -34,7 +34,7 @@ class Bodies(Generic[EntityT]):
         self.timestamps = tuple(name for name in self.types if resource.fields[name].kind is Kind.DATETIME)
         self.decimals = tuple(name for name in self.types if resource.fields[name].kind is Kind.DECIMAL)
         ignored = [(name, Any, UNSET) for name in sorted(resource.read_only)]
-        settable = []
+        settable: list[Any] = []
         for name, kind in self.types.items():
             if name == "id":
                 settable.append((name, Ulid | UnsetType, UNSET))
@@ -202,7 +202,7 @@ def constrained(annotation: Any, field: Field) -> Any:
         merged.pop("ge", None)
     if "lt" in merged:
         merged.pop("le", None)
-    kind = Annotated[field.value_type, Meta(**merged)]
+    kind: Any = Annotated.__class_getitem__((field.value_type, Meta(**merged)))  # type: ignore[attr-defined]
     return kind | None if field.nullable else kind
 
 

@@ -62,7 +62,7 @@ def parse_id(text: str) -> str | None:
     if len(text) != 26:
         return None
     upper = text.upper()
-    # upper() can change what a character is ("ı" becomes "I"), so only ASCII input counts.
+    # upper() can turn other letters into ASCII ones (dotless i into I), so only ASCII input counts.
     return upper if text.isascii() and upper[0] <= "7" and _DIGITS.issuperset(upper) else None
 
 

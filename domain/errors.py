@@ -1,5 +1,6 @@
 """Every error this software raises on purpose; a code and a title, never an HTTP status."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,8 +30,35 @@ def cut(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         text = str(value)
         return value if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
+    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    return encodable(text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…")
+
+
+def encodable(text: str) -> str:
+    """`text` with what UTF-8 cannot hold (half of a surrogate pair) written as an escape."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def field_error(
+    kind: str,
+    message: str,
+    loc: tuple[str | int, ...],
+    *,
+    value: Any = msgspec.UNSET,
+    allowed: tuple[Any, ...] | None = None,
+    position: int | None = None,
+) -> FieldError:
+    """The `FieldError` at `loc`, with everything a client sent cut short."""
+    path = tuple(cut(part) for part in loc)
+    return FieldError(
+        type=kind,
+        loc=path,
+        msg=encodable(message),
+        pointer="".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path[1:]),
+        position=position,
+        input=value if value is msgspec.UNSET else cut(value),
+        allowed=allowed,
+    )
 
 
 class ServiceError(Exception):
@@ -47,7 +75,7 @@ class ServiceError(Exception):
         extensions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.detail = detail
+        self.detail = encodable(detail)
         self.errors = tuple(errors)
         self.extensions = dict(extensions or {})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from domain.errors import FieldError, InvalidBody, cut
+from domain.errors import FieldError, InvalidBody, cut, field_error
 
 _MOST = 100
 _AT = re.compile(r" - at `.*`$")
@@ -34,14 +34,7 @@ def problem(
     kind: str, message: str, path: tuple[str | int, ...], value: Any, allowed: tuple[Any, ...] | None = None
 ) -> FieldError:
     """A `FieldError` for the body member at `path`."""
-    return FieldError(
-        type=kind, loc=("body", *path), msg=message, pointer=pointer(path), input=cut(value), allowed=allowed
-    )
-
-
-def pointer(path: tuple[str | int, ...]) -> str:
-    """`path` as an RFC 6901 JSON pointer."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    return field_error(kind, message, ("body", *path), value=value, allowed=allowed)
 
 
 def _walk(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[FieldError]) -> None:
@@ -69,11 +62,11 @@ def _members(
         elif member.required:
             errors.append(problem("missing", f'"{name}" is required', (*path, name), None))
     if kind.__struct_config__.forbid_unknown_fields:
-        for name in value:
-            if name not in known:
-                errors.append(
-                    problem("unknown_field", f'unknown field "{cut(name)}"', (*path, name), value[name], tuple(known))
-                )
+        errors.extend(
+            problem("unknown_field", f'unknown field "{cut(name)}"', (*path, name), value[name], tuple(known))
+            for name in value
+            if name not in known
+        )
 
 
 def _whole(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[FieldError]) -> None:

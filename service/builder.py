@@ -27,8 +27,8 @@ from infra.telemetry.logging import configure_logging
 from service.container import Container, Design, ResourceDesign, database_check, open_container
 from service.http.application import Service
 from service.http.crud import Operation, Permissions
-from service.http.problems import on_http_exception, on_service_error, on_unexpected
 from service.http.overrides import overridden
+from service.http.problems import on_http_exception, on_service_error, on_unexpected
 from service.http.running import Running
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
@@ -175,7 +175,7 @@ class ServiceBuilder:
         return self
 
     def on_startup(self, hook: StartHook) -> Self:
-        """Run an async function after the database is open; it may take the app. An error keeps the app from starting."""
+        """Run an async function once the database is open; it may take the app. An error stops the start."""
         self._starts.append(_checked_hook("on_startup", hook))
         return self
 

@@ -1,5 +1,6 @@
 """Puts the adapters and the managers of one service together: opened together, closed together."""
 
+import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,7 +52,7 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
-    """The opened parts. `secret` signs what clients carry for us; without a database it lives as long as the process."""
+    """The opened parts. `secret` signs what clients carry for us, such as cursors."""
 
     database: DatabaseEngine | None
     managers: Mapping[str, Manager[Any]]
@@ -79,7 +80,7 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
     """
     engine = make_engine(settings, design)
     if engine is None:
-        yield Container(database=None, managers={}, secret=_own_secret(settings) or b"no database, no cursors")
+        yield Container(database=None, managers={}, secret=_own_secret(settings) or secrets.token_bytes(32))
         return
     await engine.start()
     try:

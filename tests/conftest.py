@@ -57,6 +57,18 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'database.sqlite3'}"
 
 
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def module_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database for all tests of a module, once for each kind we support."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'database.sqlite3'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    name = f"test_{uuid4().hex}"
+    yield server.create_database(name)
+    server.drop_database(name)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """An empty database, once for each kind we support."""

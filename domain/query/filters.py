@@ -3,7 +3,7 @@
 import json
 from typing import Any, NoReturn
 
-from domain.errors import FieldError, cut
+from domain.errors import FieldError, cut, field_error
 from domain.query.fields import Field, Kind, Operator, WrongValue
 from domain.query.locate import position
 from domain.query.options import AllOf, AnyOf, Comparison, FilterSpec, Negation
@@ -31,10 +31,7 @@ class Problems:
         at: int | None = None,
     ) -> None:
         """Note one error; `loc` starts with `query` or `body`."""
-        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in loc[1:])
-        self.errors.append(
-            FieldError(type=kind, loc=loc, msg=message, pointer=pointer, position=at, input=cut(value), allowed=allowed)
-        )
+        self.errors.append(field_error(kind, message, loc, value=value, allowed=allowed, position=at))
 
 
 class FilterReader:

@@ -56,7 +56,7 @@ class Resource(Generic[EntityT]):
         read_only: Collection[str] = (),
         limits: QueryLimits | None = None,
     ) -> None:
-        if not (isinstance(entity, type) and issubclass(entity, Entity)):
+        if not _is_entity(entity):
             raise Misconfigured(f"Resource({entity!r}): the first argument is a class that derives from Entity")
         if not name or not all(part.isidentifier() for part in name.split("-")):
             raise Misconfigured(f'Resource name {name!r}: use a plural noun such as "users" or "user-groups"')
@@ -118,6 +118,10 @@ class Resource(Generic[EntityT]):
             name: msgspec.structs.replace(field, **bounds.get(name, {})) for name, field in self.fields.items()
         }
         return twin
+
+
+def _is_entity(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Entity)
 
 
 def _fields_of(entity: type[Entity]) -> dict[str, Field]:

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 from piccolo.engine.base import BaseAtomic
 from piccolo.query.base import DDL, Query
 
-
 NO_BATCH = "Piccolo's batch() reads outside of the service's pool and transactions; page through a repository instead"
 
 

@@ -180,7 +180,8 @@ class SqliteDialect(Dialect):
 
     def ends(self, column: str, marker: str) -> str:
         # substr(x, -0) would be the whole text, so the empty ending needs its own answer.
-        return f"CASE WHEN length({marker}) = 0 THEN {column} IS NOT NULL ELSE substr({column}, -length({marker})) = {marker} END"
+        tail = f"substr({column}, -length({marker})) = {marker}"
+        return f"CASE WHEN length({marker}) = 0 THEN {column} IS NOT NULL ELSE {tail} END"
 
     def folded(self, column: str) -> str:
         return f"fold_case({column})"

@@ -68,7 +68,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
     done: list[str] = []
     with _piccolo_environment(apps):
         async with _locked(engine):
-            await Migration.create_table(if_not_exists=True).run()
+            await Migration.create_table(if_not_exists=True).run()  # type: ignore[no-untyped-call]
         for app in apps:
             if app.directory is None:
                 async with _locked(engine):
@@ -256,7 +256,7 @@ def _config(app: MigrationApp) -> AppConfig:
 
 @contextmanager
 def _piccolo_environment(apps: Sequence[MigrationApp]) -> Iterator[None]:
-    """Piccolo finds engine and apps through modules named by an environment variable; these exist for the block only."""
+    """Piccolo finds engine and apps through modules that an environment variable names; they exist for the block."""
     modules = {f"millrace_piccolo_app_{app.name.replace('-', '_')}": app for app in apps}
     for name, app in modules.items():
         sys.modules[name] = module = ModuleType(name)

@@ -28,7 +28,7 @@ _READS = ("SELECT", "WITH ", "VALUES")
 PgConnection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
-class PooledConnection(asyncpg.Connection):  # type: ignore[type-arg]
+class PooledConnection(asyncpg.Connection):
     """A connection that is reset on its way back to the pool only when someone changed its session."""
 
     __slots__ = ("is_session_changed",)
@@ -78,7 +78,9 @@ class PostgresEngine(Engine[Any]):
         self.connect_timeout_seconds = connect_timeout_seconds
         self.idle_seconds = idle_seconds
         self.application_name = application_name
-        self.current_transaction: CurrentTransaction[PgConnection] = CurrentTransaction("postgres_transaction")
+        self.current_transaction: CurrentTransaction[PgConnection] = CurrentTransaction(  # type: ignore[assignment]
+            "postgres_transaction"
+        )
         self.dialect: Dialect = PostgresDialect()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -292,7 +294,7 @@ class PostgresEngine(Engine[Any]):
 
 
 def _mark_changed(connection: PgConnection) -> None:
-    raw = connection._con
+    raw = connection._con  # type: ignore[attr-defined]
     if isinstance(raw, PooledConnection):
         raw.is_session_changed = True
 

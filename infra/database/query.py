@@ -1,4 +1,4 @@
-"""Compiles queries to SQL text and arguments, for either dialect. Names come from the Table, values become arguments."""
+"""Compiles queries to SQL for either dialect: names come from the Table, values become arguments."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, assert_never

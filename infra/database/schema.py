@@ -93,10 +93,10 @@ async def synchronize(engine: DatabaseEngine, tables: Sequence[type[Table]]) -> 
     if drift.faults:
         raise Misconfigured(f"{'; '.join(drift.faults)}: write a migration with `millrace migrations new`")
     for table in sort_table_classes(list(drift.missing_tables)):
-        await table.create_table().run()
+        await table.create_table().run()  # type: ignore[no-untyped-call]
     for column in drift.missing_columns:
         try:
-            await column._meta.table.alter().add_column(column._meta.name, column).run()
+            await column._meta.table.alter().add_column(column._meta.name, column).run()  # type: ignore[no-untyped-call]
         except Exception as error:
             raise Misconfigured(
                 f"column {_full_name(column)} cannot be added to the rows that exist ({_reason(error)}): "

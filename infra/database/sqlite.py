@@ -122,7 +122,9 @@ class SqliteEngine(Engine[Any]):
         self.readers = readers if path is not None else 0
         self.busy_seconds = busy_seconds
         self.statement_timeout_seconds = statement_timeout_seconds
-        self.current_transaction: CurrentTransaction[SqliteConnection] = CurrentTransaction("sqlite_transaction")
+        self.current_transaction: CurrentTransaction[SqliteConnection] = CurrentTransaction(  # type: ignore[assignment]
+            "sqlite_transaction"
+        )
         self._writer: SqliteConnection | None = None
         self._writing = asyncio.Lock()
         self._idle_readers: asyncio.LifoQueue[SqliteConnection] = asyncio.LifoQueue()
@@ -240,10 +242,9 @@ class SqliteEngine(Engine[Any]):
             finally:
                 self._idle_readers.put_nowait(connection)
             return
-        async with self._writing:
-            # IMMEDIATE takes the write lock at once; a lock upgrade in the middle could fail.
-            async with self._bracketed(self._main(), "BEGIN IMMEDIATE"):
-                yield self._main()
+        # IMMEDIATE takes the write lock at once; a lock upgrade in the middle could fail.
+        async with self._writing, self._bracketed(self._main(), "BEGIN IMMEDIATE"):
+            yield self._main()
 
     @asynccontextmanager
     async def _bracketed(self, connection: SqliteConnection, begin: str) -> AsyncIterator[None]:

@@ -100,8 +100,8 @@ _PORTABLE_DIGITS = 15
 
 def check_pair(resource: Resource[Any], table: type[Table]) -> None:
     """Raise `Misconfigured`, naming every field, when the Struct and the Table of a resource disagree."""
-    struct_name, table_name = resource.entity.__name__, table.__name__
-    if not (isinstance(table, type) and issubclass(table, EntityTable)):
+    struct_name, table_name = resource.entity.__name__, getattr(table, "__name__", repr(table))
+    if not _is_entity_table(table):
         raise Misconfigured(f"{table_name} must derive from EntityTable, so that it has id, created_at and the rest")
     columns = columns_of(table)
     faults = [
@@ -119,6 +119,10 @@ def check_pair(resource: Resource[Any], table: type[Table]) -> None:
             faults += _disagreements(f"{struct_name}.{name}", f"{table_name}.{name}", field, columns[name], resource)
     if faults:
         raise Misconfigured("; ".join(faults))
+
+
+def _is_entity_table(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, EntityTable)
 
 
 def columns_of(table: type[Table]) -> dict[str, Column]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from litestar import Litestar
+from litestar.enums import ScopeType
 from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
 
 from domain.context import Context, enter
@@ -57,13 +58,13 @@ class Service(Litestar):
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
-        request_id = _request_id(scope)  # type: ignore[arg-type]
+        request_id = _request_id(scope)
         enter(Context(request_id=request_id))
         self.enter_request()
-        if scope["type"] != "http":
+        if scope["type"] == ScopeType.WEBSOCKET:
             await super().__call__(scope, receive, send)
             return
-        exchange = _Exchange(cast("HTTPScope", scope), cast("Send", send), request_id)
+        exchange = _Exchange(scope, cast("Send", send), request_id)
         try:
             await super().__call__(exchange.scope, receive, exchange.send)
         except Exception:

@@ -20,7 +20,9 @@ from service.http.openapi import Described, openapi_document
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _FOLDER = Path(__file__).parent / "docs"
 _START = b"""window.addEventListener("load", () => {
-  SwaggerUIBundle({ url: "openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true, validatorUrl: null });
+  SwaggerUIBundle({
+    url: "openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true, validatorUrl: null,
+  });
 });
 """
 
@@ -64,7 +66,7 @@ class _Document:
 
 
 def docs_router(info: ServiceInfo, described: Sequence[Described], *, has_root: bool) -> Router:
-    """`/openapi.json`, `/docs`, `/redoc` (an old name of `/docs`), and `/` leading there when nothing else is at `/`."""
+    """`/openapi.json` and `/docs`; `/redoc` leads there, and so does `/` unless the user has something at `/`."""
     document = _Document(info, described)
     page = _PAGE.format(title=html.escape(info.display_name)).encode()
 

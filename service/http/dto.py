@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import msgspec
 from litestar.dto import MsgspecDTO
-from litestar.response import Response
 
 from domain.errors import InvalidBody, UnsupportedMediaType
 from domain.ports import Document
@@ -32,7 +31,7 @@ class BodyDTO(MsgspecDTO[Any]):
 
 def body_dto(model: type[msgspec.Struct], read: Callable[[bytes], Mapping[str, Any]]) -> type[BodyDTO]:
     """The DTO for bodies of `model`."""
-    return type(f"{model.__name__}DTO", (BodyDTO[model],), {"read": staticmethod(read)})  # type: ignore[misc,valid-type]
+    return type(f"{model.__name__}DTO", (BodyDTO[model],), {"read": staticmethod(read)})  # type: ignore[misc]
 
 
 def required(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -46,7 +45,7 @@ def read_dto(resource: Resource[Any], model: type[msgspec.Struct]) -> type[Msgsp
     """Encodes one entity for a client: a `Document` as it is, an entity without its hidden fields."""
 
     class ReadDTO(MsgspecDTO[model]):  # type: ignore[valid-type]
-        def data_to_encodable_type(self, data: Response[Any]) -> Any:
+        def data_to_encodable_type(self, data: Any) -> Any:
             content = data.content
             if isinstance(content, Document):
                 data.content = content.json

@@ -184,8 +184,10 @@ def list_parameters(resource: Resource[Any]) -> list[Json]:
     limits = resource.limits
     described: dict[str, tuple[str, Json]] = {
         "filter": (
-            'A JSON object: `{"field": value}`, `{"field": {"operator": value}}`, `and`, `or`, `not`. '
-            f"See `{resource.path}/$schema` for fields and operators.",
+            (
+                'A JSON object: `{"field": value}`, `{"field": {"operator": value}}`, `and`, `or`, `not`. '
+                f"See `{resource.path}/$schema` for fields and operators."
+            ),
             {"type": "string"},
         ),
         "sort": (f"Fields separated by commas, `-` for descending. {_names(resource.sortable)}", {"type": "string"}),

@@ -14,7 +14,7 @@ def overridden(
 ) -> tuple[ControllerRouterHandler, set[str]]:
     """A copy of a router, controller or handler with some dependencies replaced, and the names that were found."""
     if isinstance(value, type) and issubclass(value, Controller):
-        declared = dict(value.dependencies or {})
+        declared: dict[str, Any] = dict(getattr(value, "dependencies", None) or {})
         hits = _hits(declared, overrides)
         made = type(value.__name__, (value,), {"dependencies": {**declared, **hits}}) if hits else value
         return cast("ControllerRouterHandler", made), set(hits)

@@ -138,7 +138,7 @@ def allowed_methods(request: Request[Any, Any, Any]) -> list[str]:
     found = []
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         try:
-            request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)  # type: ignore[arg-type]
+            request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
         except HTTPException:
             continue
         found += [method, "HEAD"] if method == "GET" else [method]
