@@ -70,7 +70,7 @@ def health_router(path: str, probe: Probe, running: Running, tags: list[str]) ->
         async def stream(self, request: Request[Any, Any, Any]) -> Stream:
             interval = poll_interval(request)
             events = _events(probe, running, interval)
-            return Stream(events, media_type="text/event-stream; charset=utf-8", headers=SSE_HEADERS)
+            return Stream(events, media_type="text/event-stream", headers=SSE_HEADERS)
 
     return Router(path=path, route_handlers=[HealthController], tags=tags)
 

@@ -8,14 +8,24 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import HTTPScope, LifeSpanReceive, LifeSpanScope, LifeSpanSend, Message, Receive, Scope, Send
+from litestar.types import (
+    HTTPResponseStartEvent,
+    HTTPScope,
+    LifeSpanReceive,
+    LifeSpanScope,
+    LifeSpanSend,
+    Message,
+    Receive,
+    Scope,
+    Send,
+)
 
 from domain.context import Context, enter
 from domain.entity import new_id
 from domain.query import Resource
 from domain.query.resource import EntityT
 from domain.registration import ServiceInfo
-from service.http.problems import MEDIA_TYPE, problem_bytes
+from service.http.problems import MEDIA_TYPE, allowed_methods, problem_bytes
 from service.http.running import Running
 from service.managers.base import Manager
 
@@ -98,9 +108,18 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], self._header]
+            if self.method == "OPTIONS":
+                self._complete_allow(message)
         elif self.is_head and message["type"] == "http.response.body":
             message["body"] = b""
         await self._send(message)
+
+    def _complete_allow(self, message: HTTPResponseStartEvent) -> None:
+        """Litestar makes one OPTIONS answer per handler; a path with several handlers takes the methods of all."""
+        names = [name for name, _ in message["headers"]]
+        if b"allow" in names:
+            allowed = ", ".join(allowed_methods(self.scope["litestar_app"], self.path)).encode()
+            message["headers"] = [(name, allowed if name == b"allow" else value) for name, value in message["headers"]]
 
     async def fail(self) -> None:
         """Answer for an error that nothing else has answered."""

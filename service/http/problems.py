@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
+from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.status_codes import HTTP_404_NOT_FOUND, HTTP_405_METHOD_NOT_ALLOWED
 
@@ -110,7 +110,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     if status == HTTP_404_NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
         detail = f"There is nothing at {request.url.path}"
     if status == HTTP_405_METHOD_NOT_ALLOWED:
-        allowed = allowed_methods(request)
+        allowed = allowed_methods(request.app, request.scope["path"])
         headers["Allow"] = ", ".join(allowed)
         detail = f"{request.url.path} does not take {request.method}; it takes {', '.join(allowed)}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -133,16 +133,20 @@ def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response
     return _response(request, 500, "internal", "Internal Server Error", detail)
 
 
-def allowed_methods(request: Request[Any, Any, Any]) -> list[str]:
-    """The methods that the path of a request takes."""
+def allowed_methods(app: Litestar, path: str) -> list[str]:
+    """The methods that a path takes."""
     found = []
     for method in ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         try:
-            request.app.asgi_router.handle_routing(path=request.scope["path"], method=method)
+            app.asgi_router.handle_routing(path=path, method=method)
         except HTTPException:
             continue
         found += [method, "HEAD"] if method == "GET" else [method]
     return found
+
+
+def _source(value: Any) -> str:
+    return str(getattr(value, "value", value) or "request")
 
 
 def _parameter_errors(error: HTTPException) -> tuple[FieldError, ...]:
@@ -151,7 +155,7 @@ def _parameter_errors(error: HTTPException) -> tuple[FieldError, ...]:
     return tuple(
         FieldError(
             type="value_error",
-            loc=(str(item.get("source", "request")), str(item.get("key", ""))),
+            loc=(_source(item.get("source")), str(item.get("key", ""))),
             msg=str(item.get("message", "")),
         )
         for item in extra
