@@ -1,18 +1,37 @@
 """The request bodies of a resource, derived from its entity: what a client sends to create, replace or patch one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, get_type_hints
+from typing import Annotated, Any, Generic, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.entity import Ulid, duplicate_tags, parse_id
 from domain.errors import FieldError
-from domain.query.fields import INT64, Field, Kind, WrongValue, to_utc
+from domain.query.fields import Field, Kind, WrongValue, digits_of, to_utc
+from domain.query.locate import too_deep
 from domain.query.resource import EntityT, Resource
 from domain.validation import invalid_fields, problem, rejected
+
+# No database needs more, and every step that walks a value does it recursively.
+_MOST_LEVELS = 100
+_CONSTRAINTS = (
+    "gt",
+    "ge",
+    "lt",
+    "le",
+    "min_length",
+    "max_length",
+    "pattern",
+    "tz",
+    "multiple_of",
+    "title",
+    "description",
+    "examples",
+)
+_TIGHTER: Mapping[str, Callable[..., Any]] = {"ge": max, "le": min, "max_length": min}
 
 
 class Bodies(Generic[EntityT]):
@@ -52,6 +71,7 @@ class Bodies(Generic[EntityT]):
 
     def decode_create(self, body: bytes) -> Mapping[str, Any]:
         """The fields that a body for POST or PUT sets. Raises `InvalidBody` with every error."""
+        _check_depth(body)
         try:
             decoded = self._create_decoder.decode(body)
         except (msgspec.DecodeError, RecursionError, ValueError):
@@ -61,6 +81,7 @@ class Bodies(Generic[EntityT]):
 
     def decode_patch(self, body: bytes) -> Mapping[str, Any]:
         """The members of an RFC 7396 merge patch, not yet merged. Raises `InvalidBody` for what can never be right."""
+        _check_depth(body)
         raw = decode_object(body)
         errors = [
             problem("unknown_field", f'unknown field "{name}"', (name,), raw[name], tuple(self.types))
@@ -133,11 +154,21 @@ def fitting(value: Decimal, field: Field) -> Decimal:
         raise WrongValue("must be a finite number")
     if field.precision is None or field.scale is None:
         return value
-    whole = field.precision - field.scale
-    exact = value.normalize()
-    if abs(exact) >= Decimal(10) ** whole or -int(exact.as_tuple().exponent) > field.scale:
-        raise WrongValue(f"must have at most {whole} digits before the point and {field.scale} behind it")
-    return value.quantize(Decimal(1).scaleb(-field.scale))
+    most = field.precision - field.scale
+    whole, fraction = digits_of(value)
+    if whole > most or fraction > field.scale:
+        raise WrongValue(f"must have at most {most} digits before the point and {field.scale} behind it")
+    # Neither database keeps the sign of a zero.
+    return (value if value else Decimal(0)).quantize(Decimal(1).scaleb(-field.scale))
+
+
+def _check_depth(body: bytes) -> None:
+    # Counting is quick and clears nearly every body.
+    if body.count(b"{") + body.count(b"[") > _MOST_LEVELS:
+        at = too_deep(body.decode(errors="replace"), _MOST_LEVELS)
+        if at is not None:
+            message = f"nests more than {_MOST_LEVELS} levels"
+            raise rejected([problem("json_invalid", message, (), body[:200].decode(errors="replace"))])
 
 
 def decode_object(body: bytes) -> dict[str, Any]:
@@ -169,49 +200,43 @@ def constrained(annotation: Any, field: Field) -> Any:
     """`annotation` with what the storage of `field` demands added, where the entity does not say so itself."""
     if field.kind is Kind.DATETIME:
         extra = Meta(tz=True)
+    elif field.kind is Kind.TIME:
+        extra = Meta(tz=False)
     elif field.kind is Kind.INTEGER:
-        # The type's own 64-bit range needs no words; a narrower column does.
-        if (field.minimum, field.maximum) in {INT64, (None, None)}:
-            return annotation
         extra = Meta(ge=field.minimum, le=field.maximum)
     elif field.kind is Kind.TEXT and field.max_length is not None:
         extra = Meta(max_length=field.max_length)
     else:
         return annotation
-    own = declared_meta(annotation)
-    merged = {
-        name: value
-        for meta in (extra, *own)
-        for name in (
-            "gt",
-            "ge",
-            "lt",
-            "le",
-            "min_length",
-            "max_length",
-            "pattern",
-            "tz",
-            "multiple_of",
-            "title",
-            "description",
-            "examples",
-        )
-        if (value := getattr(meta, name)) is not None
-    }
+    merged: dict[str, Any] = {}
+    for meta in (extra, *declared_meta(annotation)):
+        for name in _CONSTRAINTS:
+            value = getattr(meta, name)
+            if value is not None:
+                merged[name] = _TIGHTER[name](value, merged[name]) if name in _TIGHTER and name in merged else value
+    # An open bound and a closed one exclude each other; the entity's is inside of the storage's.
     if "gt" in merged:
-        merged.pop("ge", None)
+        del merged["ge" if merged["gt"] >= merged["ge"] else "gt"]
     if "lt" in merged:
-        merged.pop("le", None)
+        del merged["le" if merged["lt"] <= merged["le"] else "lt"]
     kind: Any = Annotated.__class_getitem__((field.value_type, Meta(**merged)))  # type: ignore[attr-defined]
     return kind | None if field.nullable else kind
 
 
 def declared_meta(annotation: Any) -> list[Meta]:
-    """The `Meta` of an annotation, also where it stands inside of a union with None."""
+    """The `Meta` of an annotation itself, also inside of a union with None; not that of a list's members."""
     found = [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
-    for part in getattr(annotation, "__args__", ()):
-        found.extend(declared_meta(part))
+    if get_origin(annotation) not in {list, set, frozenset, dict}:
+        for part in getattr(annotation, "__args__", ()):
+            found.extend(declared_meta(part))
     return found
+
+
+def member_annotation(annotation: Any) -> Any:
+    """The annotation of the members of a list, whatever surrounds the list."""
+    if get_origin(annotation) in {list, set, frozenset}:
+        return get_args(annotation)[0]
+    return next((found for part in get_args(annotation) if (found := member_annotation(part)) is not None), None)
 
 
 def _struct(name: str, members: list[Any], resource: Resource[Any]) -> type[msgspec.Struct]:

@@ -265,7 +265,7 @@ class ServiceBuilder:
         return Design(
             name=self._info.id,
             database=self._database,
-            migrations=folder if any(folder.glob("*_*.py")) else None,
+            migrations=folder if any(file.name != "__init__.py" for file in folder.glob("*.py")) else None,
             migrations_home=folder,
             resources=tuple(
                 ResourceDesign(resource=resource.bounded(bounds_of(table)), table=table, hooks=hooks)

@@ -19,6 +19,8 @@ from infra.database.piccolo_app import PRODUCT
 from infra.database.repository import PiccoloRepository
 from infra.database.schema import compare
 from infra.database.secrets import shared_secret
+from infra.database.sqlite import SqliteEngine
+from infra.telemetry.logging import configure_logging
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
 from service.settings import Settings
@@ -30,6 +32,11 @@ class ResourceDesign(msgspec.Struct, frozen=True, kw_only=True):
     resource: Resource[Any]
     table: type[Table]
     hooks: tuple[Hooks[Any], ...] = ()
+
+    @property
+    def unique(self) -> frozenset[str]:
+        """The fields whose value no two entities share."""
+        return frozenset(column._meta.name for column in self.table._meta.columns if column._meta.unique)
 
 
 class Design(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +110,21 @@ def make_engine(settings: Settings, design: Design) -> DatabaseEngine | None:
     if options.url is None:
         options = msgspec.structs.replace(options, url=settings.database_url)
     return create_engine(options, home=settings.home, name=design.name)
+
+
+def location(settings: Settings, design: Design) -> str:
+    """Where the data is, in words for people and without secrets."""
+    engine = make_engine(settings, design)
+    if engine is None:
+        return "nowhere (there is no database)"
+    if isinstance(engine, SqliteEngine):
+        return str(engine.path.absolute()) if engine.path else "in memory (lost when the service stops)"
+    return engine.url.safe
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log the way the service does, also before it has started."""
+    configure_logging(format=settings.log_format, level=settings.log_level)
 
 
 async def database_check(engine: DatabaseEngine | None) -> CheckResult:

@@ -87,7 +87,7 @@ class Items(EntityTable, tablename="items"):
     day = Date(null=True, default=None)
     clock = Time(null=True, default=None)
     reference = UUIDColumn(null=True, default=None)
-    labels = Array(base_column=Varchar())
+    labels = Array(base_column=Text())
     numbers = JSONB(default="[]")
     meta = JSONB()
     detail = JSONB(null=True, default=None)

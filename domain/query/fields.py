@@ -16,6 +16,8 @@ from domain.entity import parse_id
 from domain.errors import Misconfigured
 
 INT64 = (-(2**63), 2**63 - 1)
+DECIMAL_DIGITS = 15
+"""How many digits of a decimal both databases keep and compare exactly."""
 
 
 class Kind(enum.StrEnum):
@@ -168,8 +170,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
             value = f"{value}T00:00:00Z"
         if self.kind is Kind.NUMBER and isinstance(value, int) and not isinstance(value, bool):
             value = _finite(value)
+        # Read leniently, a bare number would be seconds since 1970.
+        strict = not text or self.kind is Kind.DATETIME
         try:
-            return msgspec.convert(value, self.value_type, strict=not text)
+            return msgspec.convert(value, self.value_type, strict=strict)
         except (msgspec.ValidationError, OverflowError) as error:
             raise WrongValue(f"must be {self.expected}", self.choices) from error
 
@@ -183,8 +187,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
             return to_utc(value)
         if self.kind is Kind.NUMBER:
             return _finite(value)
-        if self.kind is Kind.DECIMAL and not value.is_finite():
-            raise WrongValue(f"must be {self.expected}")
+        if self.kind is Kind.DECIMAL:
+            return _comparable(value)
+        if self.kind is Kind.TIME and value.tzinfo is not None:
+            raise WrongValue(f"must be {self.expected}, without a time zone")
         if self.kind is Kind.INTEGER:
             low = INT64[0] if self.minimum is None else self.minimum
             high = INT64[1] if self.maximum is None else self.maximum
@@ -223,6 +229,27 @@ def _finite(value: float) -> float:
     if not math.isfinite(number):
         raise WrongValue("must be a finite number")
     return number
+
+
+def _comparable(value: Decimal) -> Decimal:
+    if not value.is_finite():
+        raise WrongValue("must be a finite number")
+    whole, fraction = digits_of(value)
+    if whole + fraction > DECIMAL_DIGITS:
+        raise WrongValue(f"must be a decimal number of at most {DECIMAL_DIGITS} digits")
+    return value
+
+
+def digits_of(value: Decimal) -> tuple[int, int]:
+    """How many digits a finite `value` needs before the point and behind it."""
+    _, digits, exponent = value.as_tuple()
+    text = "".join(map(str, digits))
+    significant = text.rstrip("0")
+    # By hand: the arithmetic of Decimal rounds to 28 digits, and overflows.
+    scale = int(exponent) + len(text) - len(significant)
+    if not significant.lstrip("0"):
+        return 0, 0
+    return max(len(significant.lstrip("0")) + scale, 0), max(-scale, 0)
 
 
 def field_of(name: str, annotation: Any, *, owner: str) -> Field:

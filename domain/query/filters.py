@@ -5,12 +5,14 @@ from typing import Any, NoReturn
 
 from domain.errors import FieldError, cut, field_error
 from domain.query.fields import Field, Kind, Operator, WrongValue
-from domain.query.locate import position
+from domain.query.locate import position, too_deep
 from domain.query.options import AllOf, AnyOf, Comparison, FilterSpec, Negation
 from domain.query.resource import Resource, suggestion
 
 LOGIC = ("and", "or", "not")
 _MAX_BRACKETS = 64
+# SQLite takes 32,766 arguments for one statement, whatever else that needs.
+_MAX_VALUES = 30_000
 _LISTS = (Operator.IN, Operator.NIN)
 
 
@@ -56,12 +58,16 @@ class FilterReader:
         self.source = source
         self.max_choices = max_choices or resource.limits.choices
         self.nodes = 0
+        self.values = 0
 
     def read(self, value: Any) -> FilterSpec | None:
         """The tree for a decoded filter; None when it is empty or wrong."""
         spec = self._object(value, (), depth=1)
         if self.nodes > self.resource.limits.nodes:
             self._note("too_many_nodes", f"has {self.nodes} comparisons; at most {self.resource.limits.nodes}", ())
+            return None
+        if self.values > _MAX_VALUES:
+            self._note("too_many_values", f"lists {self.values} values; at most {_MAX_VALUES} in all", ())
             return None
         return spec
 
@@ -203,6 +209,7 @@ class FilterReader:
             raise WrongValue("takes a non-empty list of values")
         if len(value) > self.max_choices:
             raise WrongValue(f"has {len(value)} values; at most {self.max_choices}")
+        self.values += len(value)
         return tuple(self._value(field, item, text=text) for item in value)
 
     def _bounds(self, field: Field, value: Any, *, text: bool) -> tuple[Any, Any]:
@@ -230,21 +237,9 @@ class BadJson(ValueError):
 
 def decode_json(text: str) -> Any:
     """The value of a JSON text from a client. Raises `BadJson` for malformed, too deep or ambiguous input."""
-    depth = deepest = 0
-    is_text = escaped = False
-    for at, character in enumerate(text):
-        if is_text:
-            is_text = escaped or character != '"'
-            escaped = not escaped and character == "\\"
-        elif character == '"':
-            is_text = True
-        elif character in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > _MAX_BRACKETS:
-                raise BadJson(f"nests more than {_MAX_BRACKETS} levels", at)
-        elif character in "]}":
-            depth -= 1
+    at = too_deep(text, _MAX_BRACKETS)
+    if at is not None:
+        raise BadJson(f"nests more than {_MAX_BRACKETS} levels", at)
     try:
         return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
     except json.JSONDecodeError as error:

@@ -4,6 +4,7 @@ import re
 from json import JSONDecodeError, JSONDecoder
 
 _SPACE = re.compile(r"[ \t\n\r]*")
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[][{}]', re.DOTALL)
 _decoder = JSONDecoder()
 
 
@@ -23,6 +24,19 @@ def position(text: str, path: tuple[str | int, ...]) -> int | None:
     except (JSONDecodeError, IndexError):
         return None
     return where
+
+
+def too_deep(text: str, most: int) -> int | None:
+    """The character offset of the first bracket that nests deeper than `most` levels; None when there is none."""
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in {"[", "{"}:
+            depth += 1
+            if depth > most:
+                return token.start()
+        elif token[0] in {"]", "}"}:
+            depth -= 1
+    return None
 
 
 def _skip(text: str, at: int) -> int:

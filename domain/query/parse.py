@@ -52,6 +52,9 @@ def parse_parameters(resource: Resource[Any], parameters: Sequence[tuple[str, st
         spec = _filter_text(resource, problems, values.pop("filter"))
         if spec is not None:
             specs.append(spec)
+    if len(specs) > resource.limits.nodes:
+        message = f"the query has {len(specs)} comparisons; at most {resource.limits.nodes}"
+        problems.add("too_many_nodes", message, ("query",))
     query = _assemble(resource, problems, values, specs, origin="query", key=key)
     if problems.errors:
         raise _failure(problems)
@@ -122,14 +125,14 @@ def _comparison(
             allowed=allowed,
         )
         return None
+    if operator is None:
+        operator = "has" if "has" in resource.fields[field].operators else "eq"
     if operator != "has" and sum(other == name for other, _ in parameters) > 1:
         problems.add(
             "repeated", f'"{name}" stands twice; for several values write {field}[in]=a,b', ("query", name), value=text
         )
         return None
     reader = FilterReader(resource, problems, origin=("query", name))
-    if operator is None:
-        operator = "has" if "has" in resource.fields[field].operators else "eq"
     return reader.compare(field, operator, text)
 
 

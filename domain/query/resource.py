@@ -69,6 +69,7 @@ class Resource(Generic[EntityT]):
         self.fields = _fields_of(entity)
         self.hidden = self._names("hidden", hidden)
         self.read_only = self._names("read_only", read_only) | SERVER_MANAGED
+        self._check_defaults()
         self.readable = tuple(field for field in self.fields if field not in self.hidden)
         self.filterable = self._allowlist("filterable", filterable, self._default_filterable())
         self.sortable = self._allowlist("sortable", sortable, self._default_sortable())
@@ -101,6 +102,11 @@ class Resource(Generic[EntityT]):
         for name in chosen & self.hidden:
             raise Misconfigured(f"Resource {self.name}: {name!r} is hidden, so it cannot be {argument}")
         return tuple(name for name in self.fields if name in chosen)
+
+    def _check_defaults(self) -> None:
+        for member in msgspec.structs.fields(self.entity):
+            if member.required and member.name in self.read_only:
+                raise Misconfigured(f"Resource {self.name}: {member.name!r} is read-only, so it needs a default value")
 
     def _check_kinds(self) -> None:
         for name in self.sortable:

@@ -11,6 +11,7 @@ from domain.entity import Email, Entity
 from domain.query import Resource
 from domain.registration import ServiceInfo
 from infra.database.table import EntityTable
+from seed import seed
 from service.builder import ServiceBuilder
 
 
@@ -53,5 +54,6 @@ app = (
     .with_health()
     .with_system()
     .with_logging()
+    .on_startup(seed)
     .build()
 )

@@ -99,9 +99,9 @@ class PostgresDialect(Dialect):
         return f"SELECT convert_to('[' || coalesce(string_agg(j, ','), '') || ']', 'UTF8'), count(*) FROM ({inner}) q"
 
     def key(self, column: str, field: Field) -> str:
-        if field.kind in {Kind.DATETIME, Kind.DECIMAL, Kind.UUID, Kind.DATE, Kind.TIME}:
-            return _pg_member(column, field) if field.kind is Kind.DATETIME else f"{column}::text"
-        return column
+        if field.kind in {Kind.DATETIME, Kind.DATE}:
+            return _pg_member(column, field)
+        return f"{column}::text" if field.kind in {Kind.DECIMAL, Kind.UUID, Kind.TIME} else column
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         return f"{column} = ANY({bind(list(values))})"
@@ -214,12 +214,20 @@ def plain(value: Any) -> Any:
 def _pg_member(column: str, field: Field) -> str:
     if field.kind is Kind.DATETIME:
         # Always six digits: the width of a timestamp on the wire is fixed (see domain.wire).
-        return f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        text = f"""to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        return _pg_finite(column, text, "0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z")
+    if field.kind is Kind.DATE:
+        return _pg_finite(column, f"{column}::text", "0001-01-01", "9999-12-31")
     if field.kind is Kind.DECIMAL:
         return f"{column}::text"
     if field.kind is Kind.NUMBER:
         return f"CASE WHEN {column} IN ('NaN', 'Infinity', '-Infinity') THEN NULL ELSE {column} END"
     return column
+
+
+def _pg_finite(column: str, text: str, first: str, last: str) -> str:
+    # asyncpg stores Python's first and last moment as infinities.
+    return f"CASE {column} WHEN '-infinity' THEN '{first}' WHEN 'infinity' THEN '{last}' ELSE {text} END"
 
 
 def _lite_member(column: str, field: Field) -> str:

@@ -2,8 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import asyncpg
 
@@ -32,25 +31,41 @@ _PG_UNREACHABLE = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
 _SQLITE_UNREACHABLE = ("locked", "busy", "unable to open", "disk I/O", "full", "readonly", "not a database")
 
+# The last but one is what a statement meets when the server ended the connection a moment before.
+ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 RETRY = {"retry_after": 1}
 
 
-@contextmanager
-def translated() -> Iterator[None]:
+class _Translated:
+    """A class because every statement passes here, and a generator would take several times as long."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, ServiceError):
+            return
+        if isinstance(error, ASYNCPG_ERRORS):
+            ours = from_postgres(error)
+        elif isinstance(error, sqlite3.Error | OverflowError):
+            ours = from_sqlite(error)
+        else:
+            return
+        if ours is not error:
+            raise ours from error
+
+
+_TRANSLATED = _Translated()
+
+
+def translated() -> AbstractContextManager[None]:
     """Run a block of driver calls; whatever they raise on purpose comes out as a `ServiceError`."""
-    try:
-        yield
-    except ServiceError:
-        raise
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise from_postgres(error) from error
-    except (sqlite3.Error, OverflowError) as error:
-        raise from_sqlite(error) from error
+    return _TRANSLATED
 
 
 def from_postgres(error: Exception) -> Exception:
@@ -89,8 +104,11 @@ def from_sqlite(error: Exception) -> Exception:
 
 def is_lost_connection(error: BaseException) -> bool:
     """Whether a PostgreSQL connection died under a statement, so that a read may be tried once more."""
-    return isinstance(error, asyncpg.PostgresConnectionError | asyncpg.AdminShutdownError | ConnectionError) or (
-        isinstance(error, asyncpg.InterfaceError) and "closed" in str(error)
+    if isinstance(error, asyncpg.InterfaceError):
+        return "closed" in str(error)
+    return isinstance(
+        error,
+        asyncpg.PostgresConnectionError | asyncpg.AdminShutdownError | asyncpg.InternalClientError | ConnectionError,
     )
 
 

@@ -6,24 +6,26 @@ import importlib.util
 import io
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import msgspec
+from piccolo.apps.migrations.auto import schema_differ
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
 from piccolo.apps.migrations.tables import Migration
 from piccolo.conf.apps import AppConfig, AppRegistry
 from piccolo.table import Table
 
-from domain.errors import Invalid, Misconfigured, ServiceError
+from domain.errors import Invalid, Misconfigured, ServiceError, Unavailable
 from infra.database.current import CURRENT_ENGINE, use_engine
 from infra.database.engine import DatabaseEngine
 from infra.database.postgres import PostgresEngine
 from infra.database.schema import Drift, compare, synchronize
+from infra.database.sqlite import SqliteEngine
 
 _CONF = "millrace_piccolo_conf"
 # Any number does, as long as nobody else in the database takes it for something else.
@@ -50,7 +52,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 async def status(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[Step]:
     """Every known migration, oldest first, app by app."""
     use_engine(engine)
-    applied = await _applied(engine)
+    with _piccolo_environment(apps):
+        applied = await _applied(engine)
     return [
         Step(app=app.name, id=id, description=_description(module), is_applied=(app.name, id) in applied)
         for app in apps
@@ -98,7 +101,7 @@ async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: i
             async with _locked(engine), _explained(app, id):
                 manager = await _manager(modules[id])
                 if manager is not None:
-                    await _quietly(manager.run(backwards=True))
+                    await _run(engine, manager, is_backwards=True)
                 elif hasattr(modules[id], "backwards"):
                     await modules[id].backwards()
                 await Migration.delete().where(Migration.name == id, Migration.app_name == app.name).run()
@@ -114,16 +117,18 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
         for app in apps:
             if app.directory is None:
                 drift = await compare(engine, app.tables)
-                statements += [ddl for table in drift.missing_tables for ddl in table.create_table().ddl]
+                statements += [f"{ddl};" for table in drift.missing_tables for ddl in table.create_table().ddl]
                 statements += [
-                    ddl
+                    f"{ddl};"
                     for column in drift.missing_columns
                     for ddl in column._meta.table.alter().add_column(column._meta.name, column).ddl
                 ]
                 continue
             for id, module in _modules(app).items():
                 manager = None if (app.name, id) in applied else await _manager(module)
-                if manager is not None:
+                if manager is not None and await _is_adoptable(engine, app, manager):
+                    statements.append(f"-- {app.name}: {id} {_description(module)} (only recorded)")
+                elif manager is not None:
                     manager.preview = True
                     printed = await _quietly(manager.run())
                     statements += [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
@@ -131,23 +136,51 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
 
 
 async def new(
-    app: MigrationApp, apps: Sequence[MigrationApp], *, description: str, is_empty: bool = False
+    app: MigrationApp,
+    apps: Sequence[MigrationApp],
+    *,
+    description: str,
+    is_empty: bool = False,
+    ask: Callable[[str], bool] | None = None,
 ) -> Path | None:
     """Write a migration for the difference between the declared tables and the migrations so far.
 
-    Returns its file, or None when there is no difference. Needs no database.
+    Returns its file, or None when there is no difference. Needs no database. `ask` answers whether a name that went
+    and one that came are the same thing; without it that question is a `Misconfigured`.
     """
     directory = app.directory
     if directory is None:
         raise Misconfigured("name a folder: with_database(migrations=…)")
+    is_first = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "__init__.py").touch()
-    with _piccolo_environment(apps):
-        try:
+    # Piccolo puts it between single quotes as it is.
+    description = " ".join(description.split()).replace("\\", "\\\\").replace("'", "\\'")
+    try:
+        with _piccolo_environment(apps), _asking(ask), contextlib.redirect_stdout(io.StringIO()):
             meta = await _create_new_migration(_config(app), auto=not is_empty, description=description)
-        except NoChanges:
-            return None
+    except NoChanges:
+        return None
+    finally:
+        if is_first and not any(directory.iterdir()):
+            directory.rmdir()
     return Path(meta.migration_path)
+
+
+@contextmanager
+def _asking(ask: Callable[[str], bool] | None) -> Iterator[None]:
+    """Piccolo asks with `input`, which would wait for ever where nobody can answer."""
+
+    def answer(prompt: str) -> str:
+        question = prompt.removesuffix(" (y/N)")
+        if ask is None:
+            raise Misconfigured(f"{question} Say it with --renamed or --not-renamed, or run this on a terminal")
+        return "y" if ask(question) else "n"
+
+    vars(schema_differ)["input"] = answer
+    try:
+        yield
+    finally:
+        del vars(schema_differ)["input"]
 
 
 async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:
@@ -160,9 +193,29 @@ async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: 
         if manager is not None and await _is_adoptable(engine, app, manager):
             line += " (the tables were there already and match; only recorded)"
         elif manager is not None:
-            await _quietly(manager.run())
+            await _run(engine, manager)
         await Migration.insert(Migration(name=id, app_name=app.name)).run()
         return [line]
+
+
+async def _run(engine: DatabaseEngine, manager: MigrationManager, *, is_backwards: bool = False) -> None:
+    if isinstance(engine, SqliteEngine):
+        # Other than PostgreSQL it does not drop a column's index along with the column.
+        going = manager.add_columns.add_columns if is_backwards else manager.drop_columns.drop_columns
+        for tablename, column in [(drop.tablename, _stored_name(drop)) for drop in going]:
+            for (index,) in await engine.fetch(
+                "SELECT l.name FROM pragma_index_list(?1) l JOIN pragma_index_info(l.name) i "
+                "WHERE i.name = ?2 AND l.origin = 'c'",
+                tablename,
+                column,
+            ):
+                await engine.execute(f'DROP INDEX "{index}"')
+    await _quietly(manager.run(backwards=is_backwards))
+
+
+def _stored_name(column: Any) -> str:
+    meta = column.column._meta if hasattr(column, "column") else column
+    return str(meta.db_column_name)
 
 
 async def _is_adoptable(engine: DatabaseEngine, app: MigrationApp, manager: MigrationManager) -> bool:
@@ -232,10 +285,10 @@ async def _locked(engine: DatabaseEngine) -> AsyncIterator[None]:
 async def _explained(app: MigrationApp, id: str) -> AsyncIterator[None]:
     try:
         yield
+    except (Misconfigured, Unavailable):
+        raise
     except ServiceError as error:
         raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error.detail}") from error
-    except Misconfigured:
-        raise
     except Exception as error:
         raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error}") from error
 

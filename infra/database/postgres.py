@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -15,7 +15,7 @@ from piccolo.querystring import QueryString
 from domain.errors import Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import Dialect, PostgresDialect
-from infra.database.failures import RETRY, is_lost_connection, translated
+from infra.database.failures import ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 from infra.database.url import PostgresUrl
 
@@ -43,6 +43,44 @@ class PooledConnection(asyncpg.Connection):
         self.is_session_changed = False
         query: str = super().get_reset_query()
         return query
+
+
+class _Lease:
+    """A connection of the pool for a block. A class, since every statement takes one and a generator costs more."""
+
+    __slots__ = ("_connection", "_pool", "_timeout_seconds")
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_seconds: float) -> None:
+        self._pool = pool
+        self._timeout_seconds = timeout_seconds
+
+    async def __aenter__(self) -> PgConnection:
+        with translated():
+            self._connection = await self._acquire()
+        return self._connection
+
+    async def _acquire(self) -> PgConnection:
+        pool = self._pool
+        try:
+            return await pool.acquire(timeout=self._timeout_seconds)
+        except TimeoutError as error:
+            if pool.get_idle_size() or pool.get_size() < pool.get_max_size():
+                raise
+            raise Unavailable(
+                f"All {pool.get_size()} database connections were busy for {self._timeout_seconds:g} s; "
+                "try again later",
+                extensions=RETRY,
+            ) from error
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
+        connection: Any = self._connection
+        if kind is None and not connection.is_session_changed:
+            # There is nothing to wait for, so neither the task nor the timer is needed that release() would start.
+            await connection._holder.release(None)
+        else:
+            # It shields itself: a cancelled task still gives its connection back. One it cannot reset, it has closed.
+            with suppress(*ASYNCPG_ERRORS):
+                await self._pool.release(connection)
 
 
 class PostgresEngine(Engine[Any]):
@@ -153,10 +191,11 @@ class PostgresEngine(Engine[Any]):
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a statement; each is a sequence."""
         with translated():
-            transaction = self.current_transaction.get()
-            if transaction is not None:
+            while (transaction := self.current_transaction.get()) is not None:
                 async with transaction.lock:
-                    return await transaction.connection.fetch(sql, *args)
+                    # It may have ended while this task waited for its turn.
+                    if not transaction.is_done:
+                        return await transaction.connection.fetch(sql, *args)
             try:
                 async with self._connection() as connection:
                     return await connection.fetch(sql, *args)
@@ -169,8 +208,14 @@ class PostgresEngine(Engine[Any]):
 
     async def execute(self, sql: str, *args: Any) -> None:
         """Run a statement for its effect."""
-        async with self._any_connection() as connection:
-            await connection.execute(sql, *args)
+        with translated():
+            while (transaction := self.current_transaction.get()) is not None:
+                async with transaction.lock:
+                    if not transaction.is_done:
+                        await transaction.connection.execute(sql, *args)
+                        return
+            async with self._connection() as connection:
+                await connection.execute(sql, *args)
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement once per row, all in one transaction."""
@@ -194,41 +239,18 @@ class PostgresEngine(Engine[Any]):
     async def _any_connection(self) -> AsyncIterator[PgConnection]:
         """For single statements only: whatever happens in the block is translated."""
         with translated():
-            transaction = self.current_transaction.get()
-            if transaction is not None:
+            while (transaction := self.current_transaction.get()) is not None:
                 async with transaction.lock:
-                    yield transaction.connection
-            else:
-                async with self._connection() as connection:
-                    yield connection
+                    if not transaction.is_done:
+                        yield transaction.connection
+                        return
+            async with self._connection() as connection:
+                yield connection
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[PgConnection]:
+    def _connection(self) -> "_Lease":
         if self._pool is None:
             raise Unavailable("The database is not open", extensions=RETRY)
-        with translated():
-            connection = await self._acquire(self._pool)
-        try:
-            yield connection
-        finally:
-            await self._pool_release(connection)
-
-    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> PgConnection:
-        try:
-            return await pool.acquire(timeout=self.acquire_timeout_seconds)
-        except TimeoutError as error:
-            if pool.get_idle_size() or pool.get_size() < pool.get_max_size():
-                raise
-            raise Unavailable(
-                f"All {pool.get_size()} database connections were busy for {self.acquire_timeout_seconds:g} s; "
-                "try again later",
-                extensions=RETRY,
-            ) from error
-
-    async def _pool_release(self, connection: PgConnection) -> None:
-        if self._pool is not None:
-            # Shielded: a cancelled task must still give its connection back.
-            await asyncio.shield(self._pool.release(connection))
+        return _Lease(self._pool, self.acquire_timeout_seconds)
 
     # Transactions
 
@@ -248,7 +270,8 @@ class PostgresEngine(Engine[Any]):
             try:
                 yield connection
             except BaseException:
-                if not connection.is_closed():
+                # A lost connection took its transaction along, and the pool takes none back that is inside of one.
+                with suppress(*ASYNCPG_ERRORS):
                     await asyncio.shield(transaction.rollback())
                 raise
             with translated():

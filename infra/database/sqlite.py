@@ -188,26 +188,36 @@ class SqliteEngine(Engine[Any]):
             await self._run(_execute_many, sql, list(rows), is_read=False)
 
     async def _run(self, work: Callable[..., T], sql: str, args: Any, *, is_read: bool) -> T:
-        transaction = self.current_transaction.get()
         with translated():
-            if transaction is not None:
+            while (transaction := self.current_transaction.get()) is not None:
                 async with transaction.lock:
-                    return await self._timed(transaction.connection, work, sql, args)
+                    # It may have ended while this task waited for its turn.
+                    if not transaction.is_done:
+                        return await self._timed(transaction.connection, work, sql, args)
             if is_read and self.readers:
                 return await self._read(work, sql, args)
             async with self._writing:
                 return await self._timed(self._main(), work, sql, args)
 
     async def _read(self, work: Callable[..., T], sql: str, args: Any) -> T:
-        connection = await self._idle_readers.get()
+        async with self._reader() as connection:
+            try:
+                return await self._timed(connection, work, sql, args)
+            except asyncio.CancelledError:
+                # Nobody waits for the rows any more, so the reader need not finish them.
+                connection.interrupt()
+                raise
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[SqliteConnection]:
+        self._main()
+        # Kept, for a stop in between makes another queue.
+        idle = self._idle_readers
+        connection = await idle.get()
         try:
-            return await self._timed(connection, work, sql, args)
-        except asyncio.CancelledError:
-            # Nobody waits for the rows any more, so the reader need not finish them.
-            connection.interrupt()
-            raise
+            yield connection
         finally:
-            self._idle_readers.put_nowait(connection)
+            idle.put_nowait(connection)
 
     async def _timed(self, connection: SqliteConnection, work: Callable[..., T], sql: str, args: Any) -> T:
         if not self.statement_timeout_seconds:
@@ -235,12 +245,8 @@ class SqliteEngine(Engine[Any]):
     @asynccontextmanager
     async def begun(self, isolation: str | None, read_only: bool) -> AsyncIterator[SqliteConnection]:
         if read_only and self.readers:
-            connection = await self._idle_readers.get()
-            try:
-                async with self._bracketed(connection, "BEGIN"):
-                    yield connection
-            finally:
-                self._idle_readers.put_nowait(connection)
+            async with self._reader() as connection, self._bracketed(connection, "BEGIN"):
+                yield connection
             return
         # IMMEDIATE takes the write lock at once; a lock upgrade in the middle could fail.
         async with self._writing, self._bracketed(self._main(), "BEGIN IMMEDIATE"):
@@ -248,9 +254,9 @@ class SqliteEngine(Engine[Any]):
 
     @asynccontextmanager
     async def _bracketed(self, connection: SqliteConnection, begin: str) -> AsyncIterator[None]:
-        with translated():
-            await connection.call(_execute, connection.raw, begin, ())
         try:
+            with translated():
+                await connection.call(_execute, connection.raw, begin, ())
             yield
             with translated():
                 await connection.call(_execute, connection.raw, "COMMIT", ())

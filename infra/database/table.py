@@ -13,10 +13,8 @@ from piccolo.columns import (
     Column,
     Date,
     DoublePrecision,
-    Float,
     Integer,
     Numeric,
-    Real,
     SmallInt,
     Text,
     Time,
@@ -26,10 +24,11 @@ from piccolo.columns import (
 from piccolo.columns.defaults.base import Default
 from piccolo.table import Table
 
-from domain.bodies import declared_meta
+from domain.bodies import declared_meta, member_annotation
 from domain.entity import new_id
 from domain.errors import Misconfigured
 from domain.query import Field, Kind, Resource
+from domain.query.fields import DECIMAL_DIGITS
 from infra.database.current import CURRENT_ENGINE
 
 
@@ -79,7 +78,8 @@ _COLUMNS: Mapping[Kind, tuple[type[Column], ...]] = {
     Kind.TEXT: (Varchar, Text, Ulid),
     Kind.ENUM: (Varchar, Text, Integer, SmallInt, BigInt),
     Kind.INTEGER: (Integer, SmallInt, BigInt),
-    Kind.NUMBER: (DoublePrecision, Float, Real),
+    # PostgreSQL would round a Real to 32 bits, SQLite would not.
+    Kind.NUMBER: (DoublePrecision,),
     Kind.DECIMAL: (Numeric,),
     Kind.BOOLEAN: (Boolean,),
     Kind.DATETIME: (Timestamptz,),
@@ -89,13 +89,18 @@ _COLUMNS: Mapping[Kind, tuple[type[Column], ...]] = {
     Kind.LIST: (Array, JSONB, JSON),
     Kind.JSON: (JSONB, JSON),
 }
+_MEMBERS: Mapping[Kind, tuple[type[Column], ...]] = {
+    Kind.TEXT: (Text, Varchar),
+    Kind.ENUM: (Text, Varchar),
+    Kind.INTEGER: (BigInt,),
+    Kind.NUMBER: (DoublePrecision,),
+    Kind.BOOLEAN: (Boolean,),
+}
 _INTEGER_RANGES: Mapping[type[Column], tuple[int, int]] = {
     SmallInt: (-(2**15), 2**15 - 1),
     BigInt: (-(2**63), 2**63 - 1),
     Integer: (-(2**31), 2**31 - 1),
 }
-# PostgreSQL keeps more digits of a Numeric than a SQLite number has.
-_PORTABLE_DIGITS = 15
 
 
 def check_pair(resource: Resource[Any], table: type[Table]) -> None:
@@ -168,14 +173,41 @@ def _disagreements(
             )
         if field.choices and (too_long := [c for c in field.choices if len(str(c)) > column.length]):
             faults.append(f"{struct_field} has the value {too_long[0]!r}, longer than {table_column} holds")
+    if isinstance(column, Array):
+        faults += _member_disagreements(struct_field, table_column, field, column.base_column, resource)
     if isinstance(column, Numeric):
         digits = column.digits
-        if digits is None or digits[0] > _PORTABLE_DIGITS:
-            faults.append(f"{table_column} must name its digits, at most {_PORTABLE_DIGITS}: Numeric(digits=(12, 2))")
+        if digits is None or digits[0] > DECIMAL_DIGITS:
+            faults.append(f"{table_column} must name its digits, at most {DECIMAL_DIGITS}: Numeric(digits=(12, 2))")
     return faults
 
 
-def _declared_length(resource: Resource[Any], field: Field) -> int | None:
-    hints = get_type_hints(resource.entity, include_extras=True)
-    lengths = [meta.max_length for meta in declared_meta(hints[field.name]) if meta.max_length is not None]
+def _member_disagreements(
+    struct_field: str, table_column: str, field: Field, base: Column, resource: Resource[Any]
+) -> list[str]:
+    wanted = _MEMBERS.get(field.item.kind, ()) if field.item is not None else ()
+    if not wanted:
+        return [f"the members of {struct_field} cannot be kept in an Array: make {table_column} a JSONB"]
+    if not isinstance(base, wanted):
+        names = " or ".join(f"{kind.__name__}()" for kind in wanted)
+        return [f"the members of {table_column} must be {names} for those of {struct_field}"]
+    if isinstance(base, Varchar) and base.length is not None:
+        choices = field.item.choices if field.item is not None else None
+        longest = (
+            max(len(str(choice)) for choice in choices) if choices else _declared_length(resource, field, member=True)
+        )
+        # Nothing else would keep too long a member out: SQLite does not count.
+        if longest is None or longest > base.length:
+            fault = (
+                f"members of {struct_field} may be longer than the {base.length} characters that {table_column} holds"
+            )
+            return [f"{fault}: give them a max_length, or use Array(base_column=Text())"]
+    return []
+
+
+def _declared_length(resource: Resource[Any], field: Field, *, member: bool = False) -> int | None:
+    annotation = get_type_hints(resource.entity, include_extras=True)[field.name]
+    if member:
+        annotation = member_annotation(annotation)
+    lengths = [meta.max_length for meta in declared_meta(annotation) if meta.max_length is not None]
     return min(lengths) if lengths else None

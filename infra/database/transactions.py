@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -15,14 +14,20 @@ ConnectionT = TypeVar("ConnectionT")
 
 
 class Transaction(Generic[ConnectionT]):
-    """One open transaction. `lock` serialises tasks that share it, for a connection runs one statement at a time."""
+    """An open transaction, or a savepoint inside of the transaction `outer`.
 
-    def __init__(self, connection: ConnectionT) -> None:
+    `lock` serialises the tasks that share it, for a connection runs one statement at a time, and `nesting` those of
+    them that open savepoints, which end in the reverse order of their beginning.
+    """
+
+    def __init__(self, connection: ConnectionT, outer: "Transaction[ConnectionT] | None" = None) -> None:
         self.connection = connection
-        self.lock = asyncio.Lock()
+        self.outer = outer
+        self.lock: asyncio.Lock = outer.lock if outer else asyncio.Lock()
+        self.nesting = asyncio.Lock()
         self.is_done = False
         self.callbacks: list[Callback] = []
-        self.savepoints = itertools.count(1)
+        self.depth: int = outer.depth + 1 if outer else 0
 
     async def savepoint(self, name: str | None = None) -> None:
         """Piccolo asks for this; ours are made by nesting."""
@@ -32,7 +37,8 @@ class Transaction(Generic[ConnectionT]):
 class CurrentTransaction(Generic[ConnectionT]):
     """The transaction of the running task.
 
-    A finished one that a child task inherited reads as None. Has the interface of the ContextVar that Piccolo uses.
+    To a child task that inherited it, a finished one reads as the one around it, or None. Has the interface of the
+    ContextVar that Piccolo uses.
     """
 
     def __init__(self, name: str) -> None:
@@ -42,7 +48,9 @@ class CurrentTransaction(Generic[ConnectionT]):
 
     def get(self) -> Transaction[ConnectionT] | None:
         transaction = self._variable.get()
-        return None if transaction is None or transaction.is_done else transaction
+        while transaction is not None and transaction.is_done:
+            transaction = transaction.outer
+        return transaction
 
     def set(self, transaction: Transaction[ConnectionT] | None) -> contextvars.Token[Transaction[ConnectionT] | None]:
         return self._variable.set(transaction)
@@ -72,37 +80,48 @@ async def open_transaction(
     """Everything in the block is one change. Inside of another transaction the block is a savepoint of it."""
     outer = engine.current_transaction.get()
     if outer is not None:
-        async with _savepoint(engine, outer):
-            yield outer
+        async with outer.nesting, _savepoint(engine, outer) as inner:
+            yield inner
         return
-    callbacks: list[Callback] = []
     async with engine.begun(isolation, read_only) as connection:
         transaction = Transaction(connection)
-        token = engine.current_transaction.set(transaction)
-        try:
+        async with _entered(engine, transaction):
             yield transaction
-        finally:
-            transaction.is_done = True
-            engine.current_transaction.reset(token)
-        callbacks = transaction.callbacks
-    for callback in callbacks:
+    for callback in transaction.callbacks:
         await _after_commit(callback)
 
 
 @asynccontextmanager
-async def _savepoint(engine: Connections[Any], transaction: Transaction[Any]) -> AsyncIterator[None]:
-    name = f"millrace_{next(transaction.savepoints)}"
-    waiting = len(transaction.callbacks)
-    await engine.execute(f"SAVEPOINT {name}")
+async def _entered(engine: Connections[ConnectionT], transaction: Transaction[ConnectionT]) -> AsyncIterator[None]:
+    token = engine.current_transaction.set(transaction)
     try:
         yield
+    finally:
+        engine.current_transaction.reset(token)
+        try:
+            # A statement of a child task that nobody waited for still belongs to the transaction.
+            async with transaction.lock:
+                pass
+        finally:
+            transaction.is_done = True
+
+
+@asynccontextmanager
+async def _savepoint(
+    engine: Connections[ConnectionT], outer: Transaction[ConnectionT]
+) -> AsyncIterator[Transaction[ConnectionT]]:
+    inner = Transaction(outer.connection, outer)
+    name = f"millrace_{inner.depth}"
+    await engine.execute(f"SAVEPOINT {name}")
+    try:
+        async with _entered(engine, inner):
+            yield inner
     except BaseException:
-        # What the inner block wanted done after the commit never happened.
-        del transaction.callbacks[waiting:]
         await engine.execute(f"ROLLBACK TO SAVEPOINT {name}")
         await engine.execute(f"RELEASE SAVEPOINT {name}")
         raise
     await engine.execute(f"RELEASE SAVEPOINT {name}")
+    outer.callbacks += inner.callbacks
 
 
 async def on_commit(engine: Connections[Any], callback: Callback) -> None:

@@ -4,8 +4,18 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 
+from litestar.types import Scope
+
 _TAG = re.compile(r'(W/)?"([^"]*)"')
 _TO_DIGITS = str.maketrans("", "", "-T:.Z")
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header with this name in lower case. Litestar's `headers` would decode all of them first."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
 
 
 def shape(*names: str) -> str:

@@ -4,22 +4,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar import Request, Router, delete, get, patch, post, put
 from litestar.di import Provide
 from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CONTENT, HTTP_304_NOT_MODIFIED
-from litestar.types import ControllerRouterHandler
+from litestar.types import ASGIApp, ControllerRouterHandler
 
 from domain.bodies import Bodies
 from domain.errors import Misconfigured
 from domain.query import Resource, parse_body
 from domain.wire import timestamp_text
-from service.http.conditional import entity_tag, expectation, is_unmodified, shape
-from service.http.dto import body_dto, decode_query_body, read_dto, read_model, required
+from service.http.conditional import entity_tag, expectation, header, is_unmodified, shape
+from service.http.dto import Shown, body_dto, decode_query_body, entity_dto, read_model, required
 from service.http.listing import list_response
 from service.http.query import no_parameters, read_fields, read_query
+from service.http.reply import Reply
 from service.http.running import Running
 from service.http.schema import resource_schema
 from service.managers.base import Manager
@@ -28,7 +29,7 @@ AnyRequest = Request[Any, Any, Any]
 Body = Mapping[str, Any]
 # Litestar reads the types that only exist at run time from the annotations; a type checker cannot follow them.
 _json_body: Any = JSONBody
-_response: Any = Response
+_NO_HEADERS: Mapping[str, str] = {}
 
 OPERATION_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -87,26 +88,31 @@ def crud_router(
         path=resource.path,
         route_handlers=handlers,
         dependencies={"manager": Provide(provide_manager, sync_to_thread=False)},
+        return_dto=entity_dto(resource, routes.model),
         tags=[resource.name],
     )
 
 
 class _Routes:
-    """One method per route; each returns a handler whose annotations are the resource's real types."""
+    """One method per route; each returns a handler whose annotations are the resource's real types.
+
+    Those that return an entity are annotated with what the DTO makes of it: a reply that is ready.
+    """
 
     def __init__(self, resource: Resource[Any], bodies: Bodies[Any], running: Running) -> None:
         self.resource = resource
         self.bodies = bodies
         self.running = running
         self.model = read_model(resource)
-        self.read = read_dto(resource, self.model)
         self.whole = shape(self.model.__name__, *resource.readable)
 
     def _manager(self) -> Manager[Any]:
         return self.running.manager(self.resource.name)
 
-    def _tag(self, entity: Any) -> str:
-        return entity_tag(timestamp_text(entity.updated_at), self.whole)
+    def _entity(self, entity: Any, headers: Mapping[str, str] = _NO_HEADERS, *, status: int = HTTP_200_OK) -> Shown:
+        """The reply that holds one entity and its `ETag`."""
+        tag = entity_tag(timestamp_text(entity.updated_at), self.whole)
+        return Shown(entity, {**headers, "etag": tag}, status)
 
     def create(self) -> HTTPRouteHandler:
         """`POST /`: 201 with `Location` and `ETag`."""
@@ -114,22 +120,18 @@ class _Routes:
         async def create(request: AnyRequest, data: Any = None) -> Any:
             no_parameters(request.scope)
             entity = await self._manager().create(required(data))
-            headers = {"Location": _location(request, f"{self.resource.path}/{entity.id}"), "ETag": self._tag(entity)}
-            return Response(entity, status_code=HTTP_201_CREATED, headers=headers)
+            location = _location(request, f"{self.resource.path}/{entity.id}")
+            return self._entity(entity, {"location": location}, status=HTTP_201_CREATED)
 
+        create.__annotations__["return"] = ASGIApp
         create.__annotations__["data"] = _json_body[self.bodies.create]
-        create.__annotations__["return"] = _response[self.model]
-        return post(
-            "/",
-            dto=body_dto(self.bodies.create, self.bodies.decode_create),
-            return_dto=self.read,
-            include_in_schema=False,
-        )(create)
+        dto = body_dto(self.bodies.create, self.bodies.decode_create)
+        return post("/", dto=dto, include_in_schema=False)(create)
 
     def find_all(self) -> HTTPRouteHandler:
         """`GET /`: the bare list, a page, or a keyset page."""
 
-        async def find_all(request: AnyRequest) -> Response[bytes]:
+        async def find_all(request: AnyRequest) -> ASGIApp:
             manager = self._manager()
             query = read_query(request.scope, manager.resource, self.running.secret)
             return list_response(request, manager.resource, query, await manager.page(query), self.running.secret)
@@ -139,7 +141,7 @@ class _Routes:
     def query(self) -> HTTPRouteHandler:
         """`POST /$query`: the same with the query as a JSON body."""
 
-        async def query(request: AnyRequest) -> Response[bytes]:
+        async def query(request: AnyRequest) -> ASGIApp:
             no_parameters(request.scope)
             manager = self._manager()
             raw = decode_query_body(request, await request.body(), manager.resource.limits.body_bytes)
@@ -152,79 +154,72 @@ class _Routes:
         """`GET /$schema`: the entity's JSON Schema and what may be filtered, sorted and searched."""
         body = msgspec.json.encode(resource_schema(self.resource, self.model))
 
-        async def schema(request: AnyRequest) -> Response[bytes]:
+        async def schema(request: AnyRequest) -> ASGIApp:
             no_parameters(request.scope)
-            return Response(body, media_type="application/json")
+            return Reply(body)
 
         return get("/$schema", include_in_schema=False)(schema)
 
     def stats(self) -> HTTPRouteHandler:
         """`GET /$stats`: how many entities there are."""
 
-        async def stats(request: AnyRequest) -> Response[bytes]:
+        async def stats(request: AnyRequest) -> ASGIApp:
             no_parameters(request.scope)
-            return Response(b'{"total":%d}' % await self._manager().count(), media_type="application/json")
+            return Reply(b'{"total":%d}' % await self._manager().count())
 
         return get("/$stats", include_in_schema=False)(stats)
 
     def find(self) -> HTTPRouteHandler:
         """`GET /{id}`: one entity; 304 when the client already has this version."""
 
-        async def find(request: AnyRequest, id: FromPath[str]) -> Any:
+        async def find(request: AnyRequest) -> Any:
             manager = self._manager()
             fields = read_fields(request.scope, manager.resource)
-            document = await manager.document(id, fields)
+            # As an argument the id would pass an extractor and a signature model on its way; the scope has it already.
+            document = await manager.document(request.scope["path_params"]["id"], fields)
             tag = entity_tag(document.version, self.whole if fields is None else shape(self.whole, *fields))
-            known = request.headers.get("if-none-match")
+            known = header(request.scope, b"if-none-match")
             if known is not None and is_unmodified(known, tag):
-                return Response(None, status_code=HTTP_304_NOT_MODIFIED, headers={"ETag": tag})
-            return Response(document, headers={"ETag": tag})
+                return Reply(b"", {"etag": tag}, status=HTTP_304_NOT_MODIFIED)
+            return Shown(document, {"etag": tag})
 
-        find.__annotations__["return"] = _response[self.model]
-        return get("/{id:str}", return_dto=self.read, include_in_schema=False)(find)
+        find.__annotations__["return"] = ASGIApp
+        return get("/{id:str}", include_in_schema=False)(find)
 
     def replace(self) -> HTTPRouteHandler:
         """`PUT /{id}`: new values for everything a client may set."""
 
         async def replace(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
             no_parameters(request.scope)
-            expected = expectation(request.headers.get("if-match"))
+            expected = expectation(header(request.scope, b"if-match"))
             entity = await self._manager().replace(id, required(data), is_expected=expected)
-            return Response(entity, headers={"ETag": self._tag(entity)})
+            return self._entity(entity)
 
+        replace.__annotations__["return"] = ASGIApp
         replace.__annotations__["data"] = _json_body[self.bodies.replace]
-        replace.__annotations__["return"] = _response[self.model]
-        return put(
-            "/{id:str}",
-            dto=body_dto(self.bodies.replace, self.bodies.decode_create),
-            return_dto=self.read,
-            include_in_schema=False,
-        )(replace)
+        dto = body_dto(self.bodies.replace, self.bodies.decode_create)
+        return put("/{id:str}", dto=dto, include_in_schema=False)(replace)
 
     def patch(self) -> HTTPRouteHandler:
         """`PATCH /{id}`: an RFC 7396 merge patch."""
 
         async def update(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
             no_parameters(request.scope)
-            expected = expectation(request.headers.get("if-match"))
+            expected = expectation(header(request.scope, b"if-match"))
             entity = await self._manager().patch(id, required(data), is_expected=expected)
-            return Response(entity, headers={"ETag": self._tag(entity)})
+            return self._entity(entity)
 
+        update.__annotations__["return"] = ASGIApp
         update.__annotations__["data"] = _json_body[self.bodies.patch]
-        update.__annotations__["return"] = _response[self.model]
-        return patch(
-            "/{id:str}",
-            dto=body_dto(self.bodies.patch, self.bodies.decode_patch),
-            return_dto=self.read,
-            include_in_schema=False,
-        )(update)
+        dto = body_dto(self.bodies.patch, self.bodies.decode_patch)
+        return patch("/{id:str}", dto=dto, include_in_schema=False)(update)
 
     def delete(self) -> HTTPRouteHandler:
         """`DELETE /{id}`."""
 
         async def remove(request: AnyRequest, id: FromPath[str]) -> None:
             no_parameters(request.scope)
-            await self._manager().delete(id, is_expected=expectation(request.headers.get("if-match")))
+            await self._manager().delete(id, is_expected=expectation(header(request.scope, b"if-match")))
 
         return delete("/{id:str}", status_code=HTTP_204_NO_CONTENT, include_in_schema=False)(remove)
 
@@ -243,5 +238,5 @@ def _user_operation(resource: Resource[Any], operation: Operation) -> HTTPRouteH
 
 def _location(request: AnyRequest, path: str) -> str:
     """The absolute URL of `path` on the host the client used."""
-    host = request.headers.get("host", "")
+    host = header(request.scope, b"host")
     return f"{request.scope['scheme']}://{host}{path}" if host else path

@@ -8,13 +8,18 @@ from typing import Any, ClassVar
 
 import msgspec
 from litestar.dto import MsgspecDTO
+from litestar.openapi.spec import Reference, Schema
+from litestar.status_codes import HTTP_200_OK
+from litestar.typing import FieldDefinition
 
+from domain.entity import Entity
 from domain.errors import InvalidBody, UnsupportedMediaType
 from domain.ports import Document
 from domain.query import Resource
 from domain.query.filters import BadJson, decode_json
 from domain.validation import problem, rejected
 from domain.wire import encode_struct
+from service.http.reply import Reply
 
 _JSON_TYPES = ("application/json", "application/merge-patch+json")
 
@@ -41,19 +46,58 @@ def required(data: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return data
 
 
-def read_dto(resource: Resource[Any], model: type[msgspec.Struct]) -> type[MsgspecDTO[Any]]:
-    """Encodes one entity for a client: a `Document` as it is, an entity without its hidden fields."""
+class Shown(msgspec.Struct, frozen=True):
+    """One entity on its way out, as the database wrote it or as a Struct, with the headers of its reply."""
 
-    class ReadDTO(MsgspecDTO[model]):  # type: ignore[valid-type]
-        def data_to_encodable_type(self, data: Any) -> Any:
+    content: Document | Entity
+    headers: Mapping[str, str]
+    status: int = HTTP_200_OK
+
+
+class EntityDTO(MsgspecDTO[Any]):
+    """Shapes what handlers of a resource return: entities go out without hidden fields, timestamps in one width.
+
+    Whatever else a handler returns is left to Litestar.
+    """
+
+    resource: ClassVar[Resource[Any]]
+    shown_as: ClassVar[type[msgspec.Struct]]
+
+    @classmethod
+    def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
+        return True
+
+    @classmethod
+    def create_for_field_definition(cls, *args: Any, **kwargs: Any) -> None:
+        """No transfer model is needed: an entity is encoded as it is."""
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any
+    ) -> Reference | Schema:
+        if field_definition.annotation is cls.resource.entity:
+            field_definition = FieldDefinition.from_annotation(cls.shown_as)
+        schema: Reference | Schema = schema_creator.for_field_definition(field_definition)
+        return schema
+
+    def data_to_encodable_type(self, data: Any) -> Any:
+        if isinstance(data, Shown):
             content = data.content
-            if isinstance(content, Document):
-                data.content = content.json
-            elif isinstance(content, msgspec.Struct):
-                data.content = encode_struct(content, without=resource.hidden)
-            return data
+            body = content.json if isinstance(content, Document) else self._encoded(content)
+            return Reply(body, data.headers, status=data.status)
+        if isinstance(data, self.resource.entity):
+            return msgspec.Raw(self._encoded(data))
+        if isinstance(data, list | tuple):
+            return [self.data_to_encodable_type(item) for item in data]
+        return data
 
-    return ReadDTO
+    def _encoded(self, entity: Entity) -> bytes:
+        return encode_struct(entity, without=self.resource.hidden)
+
+
+def entity_dto(resource: Resource[Any], shown_as: type[msgspec.Struct]) -> type[EntityDTO]:
+    """The DTO for what handlers of `resource` return."""
+    return type(f"{shown_as.__name__}DTO", (EntityDTO[shown_as],), {"resource": resource, "shown_as": shown_as})  # type: ignore[misc]
 
 
 def read_model(resource: Resource[Any]) -> type[msgspec.Struct]:

@@ -4,12 +4,13 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from litestar import Request, Response
+from litestar import Request
 
 from domain.ports import Listing
 from domain.query import Count, Keyset, Paged, QueryOptions, Resource
 from domain.query.cursor import encode_cursor
 from service.http.query import parameters
+from service.http.reply import Reply
 
 _encode = msgspec.json.Encoder().encode
 _WINDOW = ("page", "size", "limit", "cursor")
@@ -17,21 +18,21 @@ _WINDOW = ("page", "size", "limit", "cursor")
 
 def list_response(
     request: Request[Any, Any, Any], resource: Resource[Any], query: QueryOptions, listing: Listing, key: bytes
-) -> Response[bytes]:
+) -> Reply:
     """The reply to a list query, in the shape its window asks for."""
     cursor = None if listing.next is None else encode_cursor(resource, query, listing.next, key)
     if isinstance(query.window, Paged):
-        return _json(_page(query.window, query, listing))
+        return Reply(_page(query.window, query, listing))
     if isinstance(query.window, Keyset):
-        return _json(_keyset(query, listing, cursor), _next_link(request, query.window.limit, cursor))
+        return Reply(_keyset(query, listing, cursor), _next_link(request, query.window.limit, cursor))
     headers = _next_link(request, resource.limits.keyset_size, cursor)
     if cursor is not None:
         # The bare list has no room to say that it is cut, and cutting in silence would be a lie.
-        headers["X-Truncated"] = "true"
+        headers["x-truncated"] = "true"
     if listing.total is not None:
-        headers["X-Total-Count"] = str(listing.total)
-        headers["X-Total-Is"] = "at_least" if listing.is_at_least else "exact"
-    return _json(listing.items, headers)
+        headers["x-total-count"] = str(listing.total)
+        headers["x-total-is"] = "at_least" if listing.is_at_least else "exact"
+    return Reply(listing.items, headers)
 
 
 def _page(window: Paged, query: QueryOptions, listing: Listing) -> bytes:
@@ -61,8 +62,4 @@ def _next_link(request: Request[Any, Any, Any], limit: int, cursor: str | None) 
         return {}
     kept = [(name, value) for name, value in parameters(request.scope) if name not in _WINDOW]
     target = f"{request.scope['path']}?{urlencode([*kept, ('limit', str(limit)), ('cursor', cursor)])}"
-    return {"Link": f'<{target}>; rel="next"'}
-
-
-def _json(body: bytes, headers: dict[str, str] | None = None) -> Response[bytes]:
-    return Response(body, media_type="application/json", headers=headers or {})
+    return {"link": f'<{target}>; rel="next"'}

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from domain.bodies import Bodies
+from domain.examples import example_body, example_entity, example_filter
 from domain.health import HealthStatus
 from domain.query import Field, Kind, Operator, Resource
 from domain.query.parse import PARAMETERS
@@ -80,21 +81,25 @@ def _polish(item: Described, schemas: Json) -> None:
 
 def _paths(item: Described) -> dict[str, Json]:
     resource, allowed = item.resource, item.permissions
+    shown = example_entity(item.bodies)
+    sent = example_body(item.bodies)
     entity = {"$ref": REF.format(name=read_model(resource).__name__)}
     collection: Json = {}
     single: Json = {}
     paths: dict[str, Json] = {}
     if allowed.read:
-        collection["get"] = _list(resource, entity)
-        single["get"] = _get(resource, entity)
-        paths[f"{resource.path}/$query"] = {"post": _query(resource, entity)}
+        collection["get"] = _list(resource, entity, shown)
+        single["get"] = _get(resource, entity, shown)
+        paths[f"{resource.path}/$query"] = {"post": _query(resource, entity, shown)}
         paths[f"{resource.path}/$schema"] = {"get": _plain(resource, "schema", "JSON Schema and query rules")}
         paths[f"{resource.path}/$stats"] = {"get": _plain(resource, "stats", "Number of entities", _stats_schema())}
     if allowed.create:
-        collection["post"] = _write(resource, "create", entity, item.bodies.create, "201", ("409",))
+        collection["post"] = _write(resource, "create", entity, item.bodies.create, "201", ("409",), sent, shown)
     if allowed.update:
-        single["put"] = _write(resource, "replace", entity, item.bodies.replace, "200", ("404", "409", "412"))
-        single["patch"] = _write(resource, "patch", entity, item.bodies.patch, "200", ("404", "409", "412"))
+        single["put"] = _write(resource, "replace", entity, item.bodies.replace, "200", _CHANGE_ERRORS, sent, shown)
+        single["patch"] = _write(
+            resource, "patch", entity, item.bodies.patch, "200", _CHANGE_ERRORS, _some(sent), shown
+        )
     if allowed.delete:
         single["delete"] = _delete(resource)
     if collection:
@@ -124,10 +129,22 @@ def _problem() -> Json:
     return {MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}}
 
 
-def _ok(schema: Json, description: str, headers: Json | None = None) -> Json:
+_CHANGE_ERRORS = ("404", "409", "412")
+
+
+def _some(body: Json | None) -> Json | None:
+    """The first member of a body, as an example of a patch."""
+    return dict(list(body.items())[:1]) if body else None
+
+
+def _json_content(schema: Json, example: Any = None) -> Json:
+    return {"schema": schema, **({} if example is None else {"example": example})}
+
+
+def _ok(schema: Json, description: str, headers: Json | None = None, example: Any = None) -> Json:
     return {
         "description": description,
-        "content": {"application/json": {"schema": schema}},
+        "content": {"application/json": _json_content(schema, example)},
         **({"headers": headers} if headers else {}),
     }
 
@@ -136,7 +153,7 @@ def _text_header(description: str) -> Json:
     return {"description": description, "schema": {"type": "string"}}
 
 
-def _list(resource: Resource[Any], entity: Json) -> Json:
+def _list(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
     headers = {
         "Link": _text_header('`rel="next"` when more entities follow'),
         "X-Truncated": _text_header("`true` when a bare list was cut at its bound"),
@@ -146,7 +163,10 @@ def _list(resource: Resource[Any], entity: Json) -> Json:
         resource,
         "find_all",
         f"List {resource.name}",
-        {"200": _ok(_listing_schema(entity), "The entities", headers), **_errors("400", "422")},
+        {
+            "200": _ok(_listing_schema(entity), "The entities", headers, example and [example]),
+            **_errors("400", "422"),
+        },
         description="A bare array; with `page` and `size` a numbered page; with `limit` or `cursor` a keyset page.",
         parameters=list_parameters(resource),
     )
@@ -188,9 +208,12 @@ def list_parameters(resource: Resource[Any]) -> list[Json]:
                 'A JSON object: `{"field": value}`, `{"field": {"operator": value}}`, `and`, `or`, `not`. '
                 f"See `{resource.path}/$schema` for fields and operators."
             ),
-            {"type": "string"},
+            {"type": "string", "examples": [msgspec.json.encode(example_filter(resource)).decode()]},
         ),
-        "sort": (f"Fields separated by commas, `-` for descending. {_names(resource.sortable)}", {"type": "string"}),
+        "sort": (
+            f"Fields separated by commas, `-` for descending. {_names(resource.sortable)}",
+            {"type": "string", "examples": [_example_sort(resource)]},
+        ),
         "fields": (f"Only these fields, separated by commas. {_names(resource.readable)}", {"type": "string"}),
         "search": (
             f"Words that must all occur, whatever their case, in: {', '.join(resource.searchable) or '(none)'}",
@@ -208,6 +231,10 @@ def list_parameters(resource: Resource[Any]) -> list[Json]:
         if name != "search" or resource.searchable
     ]
     return named + [_field_parameter(resource.fields[name]) for name in resource.filterable if name not in PARAMETERS]
+
+
+def _example_sort(resource: Resource[Any]) -> str:
+    return "-created_at" if "created_at" in resource.sortable else ",".join(resource.sortable[:1]) or "id"
 
 
 def _names(names: Sequence[str]) -> str:
@@ -243,7 +270,7 @@ def _field_parameter(field: Field) -> Json:
     }
 
 
-def _query(resource: Resource[Any], entity: Json) -> Json:
+def _query(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
     names_schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     properties: Json = {
         "filter": {"type": "object"},
@@ -257,12 +284,16 @@ def _query(resource: Resource[Any], entity: Json) -> Json:
         "count": {"type": "string", "enum": ["none", "exact", "capped"]},
     }
     body = {"type": "object", "properties": properties, "additionalProperties": False}
+    asked = {"filter": example_filter(resource), "sort": _example_sort(resource), "limit": 10}
     return _operation(
         resource,
         "query",
         f"List {resource.name} by a query in the body",
-        {"200": _ok(_listing_schema(entity), "The entities"), **_errors("400", "415", "422")},
-        requestBody={"required": True, "content": {"application/json": {"schema": body}}},
+        {
+            "200": _ok(_listing_schema(entity), "The entities", example=example and [example]),
+            **_errors("400", "415", "422"),
+        },
+        requestBody={"required": True, "content": {"application/json": _json_content(body, asked)}},
     )
 
 
@@ -291,7 +322,7 @@ def _header_parameter(name: str, description: str) -> Json:
 _ETAG = {"ETag": _text_header("The version of the entity")}
 
 
-def _get(resource: Resource[Any], entity: Json) -> Json:
+def _get(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
     fields = next(parameter for parameter in list_parameters(resource) if parameter["name"] == "fields")
     known = _header_parameter("If-None-Match", "The ETag of the version the client has")
     return _operation(
@@ -299,7 +330,7 @@ def _get(resource: Resource[Any], entity: Json) -> Json:
         "find",
         "Read one",
         {
-            "200": _ok({"anyOf": [entity, {"type": "object"}]}, "The entity", _ETAG),
+            "200": _ok({"anyOf": [entity, {"type": "object"}]}, "The entity", _ETAG, example),
             "304": {"description": "The client has this version"},
             **_errors("400", "404"),
         },
@@ -314,9 +345,11 @@ def _write(
     body: type[msgspec.Struct],
     success: str,
     errors: tuple[str, ...],
+    sent: Json | None,
+    shown: Json | None,
 ) -> Json:
     summaries = {"create": "Create one", "replace": "Replace one", "patch": "Change some fields (RFC 7396 merge patch)"}
-    reference = {"schema": {"$ref": REF.format(name=body.__name__)}}
+    reference = _json_content({"$ref": REF.format(name=body.__name__)}, sent)
     content = {"application/json": reference}
     if verb == "patch":
         content["application/merge-patch+json"] = reference
@@ -328,7 +361,7 @@ def _write(
         resource,
         verb,
         summaries[verb],
-        {success: _ok(entity, "The entity", headers), **_errors("400", *errors, "415", "422")},
+        {success: _ok(entity, "The entity", headers, shown), **_errors("400", *errors, "415", "422")},
         parameters=parameters,
         requestBody={"required": True, "content": content},
     )

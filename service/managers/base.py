@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from domain.bodies import Bodies
-from domain.entity import SERVER_MANAGED, Entity, now_utc, parse_id
+from domain.entity import Entity, now_utc, parse_id
 from domain.errors import Conflict, Invalid, InvalidId, NotFound, PreconditionFailed
 from domain.ports import Clock, Document, Listing, Repository, Transactions
 from domain.query import BY_ID, Count, QueryOptions, Resource
@@ -64,9 +64,9 @@ class Manager(Generic[EntityT]):
         """One entity, or None."""
         return await self.repository.find(self._id(id))
 
-    async def get(self, id: str) -> EntityT:
-        """One entity; raises `NotFound`."""
-        return await self._get(self._id(id))
+    async def get(self, id: str, *, lock: bool = False) -> EntityT:
+        """One entity; raises `NotFound`. `lock` keeps others from changing it until the transaction ends."""
+        return await self._get(self._id(id), lock=lock)
 
     async def find_all(self, query: QueryOptions = BY_ID) -> list[EntityT]:
         """All entities a query has, whatever its window."""
@@ -115,12 +115,15 @@ class Manager(Generic[EntityT]):
         return entities
 
     async def replace(self, id: str, values: Mapping[str, Any], *, is_expected: Expectation | None = None) -> EntityT:
-        """Give an entity new `values`; what they leave out falls back to its default, except for tags, which stay."""
+        """Give an entity new `values`; what they leave out falls back to its default.
+
+        Tags stay unless they are given, and so do hidden fields: a client cannot send back what it never sees.
+        """
         identifier = self._id(id)
         async with self.transactions.transaction():
             before = await self._get(identifier, lock=True)
             self._check_version(before, is_expected)
-            kept = {name: getattr(before, name) for name in (*self.resource.read_only, "tags")}
+            kept = {name: getattr(before, name) for name in (*self.resource.read_only, *self.resource.hidden, "tags")}
             after = self.bodies.construct({**kept, **values, "id": identifier})
             return await self._update(Change(before, after))
 
@@ -176,7 +179,7 @@ class Manager(Generic[EntityT]):
             raise
 
     async def _update(self, change: Change[EntityT]) -> EntityT:
-        if not change.fields.keys() - SERVER_MANAGED:
+        if not change.fields:
             return change.before
         # Strictly later than the stored one, whatever the clocks of other replicas say: it is the version.
         change.after.updated_at = self._after(change.before.updated_at)
@@ -184,6 +187,7 @@ class Manager(Generic[EntityT]):
         for hooks in self._hooks:
             await hooks.pre_update([change])
         values = {name: new for name, (_, new) in change.fields.items()}
+        values["updated_at"] = change.after.updated_at
         if "id" in values:
             raise Invalid("The id of an entity cannot change")
         await self.repository.update(change.before.id, values)

@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from domain.entity import Entity
+from domain.entity import SERVER_MANAGED, Entity
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -18,11 +18,11 @@ class Change(msgspec.Struct, Generic[EntityT]):
 
     @property
     def fields(self) -> dict[str, tuple[Any, Any]]:
-        """The fields that differ, each with its old and its new value."""
+        """The fields that differ, each with its old and its new value; the service's own timestamps do not count."""
         return {
             name: (old, new)
             for name in self.before.__struct_fields__
-            if (old := getattr(self.before, name)) != (new := getattr(self.after, name))
+            if name not in SERVER_MANAGED and (old := getattr(self.before, name)) != (new := getattr(self.after, name))
         }
 
 

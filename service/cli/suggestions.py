@@ -1,0 +1,110 @@
+"""Three requests to try on a service, made from what its first resource looks like."""
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from domain.bodies import Bodies
+from domain.errors import InvalidBody
+from domain.examples import example_body
+from domain.query import Field, Kind, Resource
+from service.app import endpoints
+from service.container import ResourceDesign
+from service.http.application import Service
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_SHORT = (Kind.TEXT, Kind.ENUM, Kind.BOOLEAN, Kind.INTEGER, Kind.NUMBER, Kind.DECIMAL, Kind.DATE)
+
+
+def suggestions(app: Service, url: str) -> list[str]:
+    """Three commands; each works on the running service as it stands."""
+    offered = endpoints(app)
+    found: list[str] = []
+    if app.design.resources:
+        found = _of_resource(app.design.resources[0], offered, url)
+    general = ["/health", "/api/v1/system", "/api/v1/info", "/openapi.json", "/docs"]
+    found += [_curl(f"{url}{path}") for path in general if ("GET", path) in offered]
+    return found[:3]
+
+
+def _of_resource(item: ResourceDesign, offered: set[tuple[str, str]], url: str) -> list[str]:
+    resource: Resource[Any] = item.resource
+    can_read, can_create = ("GET", resource.path) in offered, ("POST", resource.path) in offered
+    body = _body(resource, item.unique) if can_create else None
+    found = []
+    if can_read:
+        found.append(_curl(f"{url}{resource.path}?{_list_query(resource)}"))
+        word = _search_word(resource, body or {})
+        found.append(_curl(f"{url}{resource.path}?search={word}" if word else f"{url}{resource.path}/$schema"))
+    if body is not None:
+        encoded = msgspec.json.encode(body).decode()
+        found.append(f"{_curl(url + resource.path)} -H 'Content-Type: application/json' -d {_quoted(encoded)}")
+    elif can_read and word:
+        found.append(_curl(f"{url}{resource.path}/$schema"))
+    return found
+
+
+def _list_query(resource: Resource[Any]) -> str:
+    """A filter, an order, some fields and a page, as far as the resource has what they need."""
+    fields = resource.fields
+    parts = []
+    filtered = [fields[name] for name in resource.filterable if fields[name].kind in {Kind.ENUM, Kind.BOOLEAN}]
+    chosen = next(iter(sorted(filtered, key=lambda field: field.kind is Kind.BOOLEAN)), None)
+    if chosen is not None:
+        parts.append(f"{chosen.name}={_value(chosen)}")
+    if resource.sortable:
+        newest = "created_at" in resource.sortable
+        parts.append(f"sort={'-created_at' if newest else resource.sortable[0]}")
+    shown = [name for name in resource.readable if fields[name].kind in _SHORT][:3]
+    parts.append(f"fields={','.join(['id', *shown] if 'id' in resource.readable else shown)}")
+    return "&".join([*parts, "page=1", f"size={min(5, resource.limits.page_size)}"])
+
+
+def _value(field: Field) -> str:
+    return quote(str(field.choices[0])) if field.choices else "true"
+
+
+def _search_word(resource: Resource[Any], body: Mapping[str, Any]) -> str | None:
+    """A word that the body to try contains, so that it can be found."""
+    texts = [body[name] for name in resource.searchable if isinstance(body.get(name), str)]
+    words = [word for text in sorted(texts, key=lambda text: "@" not in text) for word in re.findall(r"\w{3,}", text)]
+    return quote(words[0]) if words else None
+
+
+def _body(resource: Resource[Any], unique: frozenset[str]) -> dict[str, Any] | None:
+    """A body that a POST takes, different at every start where values must differ; None when none was found."""
+    bodies: Bodies[Any] = Bodies(resource)
+    whole = example_body(bodies)
+    if whole is None:
+        return None
+    required = {member.name for member in msgspec.structs.fields(resource.entity) if member.required}
+    body = {name: value for name, value in whole.items() if name in required} or whole
+    number = int(time.time())
+    mark = "".join(_DIGITS[number >> shift & 31] for shift in (15, 10, 5, 0))
+    body = {name: _marked(value, mark) if name in unique else value for name, value in body.items()}
+    try:
+        bodies.decode_create(msgspec.json.encode(body))
+    except InvalidBody:
+        return None
+    return body
+
+
+def _marked(value: Any, mark: str) -> Any:
+    """A text that nobody has used before."""
+    if not isinstance(value, str):
+        return value
+    start, at, rest = value.partition("@")
+    return f"{start}.{mark}@{rest}" if at else f"{start} {mark}"
+
+
+def _curl(url: str) -> str:
+    return f"curl {_quoted(url)}"
+
+
+def _quoted(text: str) -> str:
+    # Single quotes: between double ones a shell would take `$schema` for a variable.
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,153 @@
+"""Runs `millrace` as a process of its own, and takes care that it never outlives its test."""
+
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 30
+_RUNNING = re.compile(r"Uvicorn running on (http://\S+)")
+T = TypeVar("T")
+
+
+def eventually(question: Callable[[], T], *, within: float = PATIENCE_SECONDS) -> T:
+    """The first true answer; fails when there is none in time."""
+    deadline = time.monotonic() + within
+    while not (answer := question()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s; the last answer was {answer!r}")
+        time.sleep(0.02)
+    return answer
+
+
+def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This one without what configures services, so that tests do not depend on who runs them."""
+    ours = ("DATABASE_URL", "MILLRACE_", "HOST", "PORT", "WORKERS", "LOG_", "COLUMNS")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **(changes or {})}
+
+
+def millrace(
+    *arguments: str, folder: Path, variables: Mapping[str, str] | None = None, stdin: int | IO[str] = subprocess.DEVNULL
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    command = [sys.executable, "-m", "service.cli.main", *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(variables),
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+class Serving:
+    """A running `millrace serve` on a free port, in a process group of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.output = ""
+        self.url = ""
+
+    def wait_until_started(self) -> None:
+        """Read what it says until it says where it runs."""
+        while not (found := _RUNNING.search(self.output)):
+            self._read()
+        self.url = found[1]
+
+    def wait_for(self, text: str) -> None:
+        """Read what it says until it has said `text`."""
+        while text not in self.output:
+            self._read()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            if not selector.select(PATIENCE_SECONDS):
+                raise AssertionError(f"it says nothing more:\n{self.output}")
+        said = os.read(self.process.stdout.fileno(), 65536)
+        if not said:
+            raise AssertionError(f"it ended with {self.process.wait(PATIENCE_SECONDS)}:\n{self.output}")
+        self.output += said.decode()
+
+    def client(self) -> httpx.Client:
+        """Somebody who talks to it."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait; returns the exit code. What it still said is in `output`."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
+        said, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
+        self.output += said.decode()
+        # Whatever it has started is gone too, if not in the same instant.
+        if self.process.returncode >= 0:
+            eventually(lambda: not self.group())
+        return self.process.returncode
+
+    def group(self) -> set[int]:
+        """The processes that belong to it and still run."""
+        found = set()
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(group) == self.process.pid and state != "Z":
+                found.add(int(stat.parent.name))
+        return found
+
+
+@contextmanager
+def launched(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """Start `millrace serve` without waiting for it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service.cli.main", "serve", *arguments],
+        cwd=folder,
+        env=environment({"PORT": "0", "COLUMNS": "80", **(variables or {})}),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    serving = Serving(process)
+    try:
+        yield serving
+    finally:
+        for number in serving.group():
+            os.kill(number, signal.SIGKILL)
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@contextmanager
+def serving(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """A `millrace serve` that is ready for requests."""
+    with launched(*arguments, folder=folder, variables=variables) as service:
+        service.wait_until_started()
+        yield service
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
