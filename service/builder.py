@@ -1,15 +1,12 @@
 """What a user calls to put a service together."""
 
 import inspect
-import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
@@ -17,27 +14,23 @@ from piccolo.table import Table
 
 from domain.bodies import Bodies
 from domain.errors import Misconfigured, ServiceError
-from domain.health import CheckResult, HealthCheck, check_names
+from domain.health import HealthCheck, check_names
 from domain.query import Resource
 from domain.registration import ServiceInfo
 from infra.database.engine import DatabaseOptions
 from infra.database.table import bounds_of, check_pair
 from infra.database.url import parse_url
-from infra.telemetry.logging import configure_logging
-from service.container import Container, Design, ResourceDesign, database_check, open_container
+from service.container import Design, ResourceDesign
 from service.http.application import Service
 from service.http.crud import Operation, Permissions
 from service.http.overrides import overridden
 from service.http.problems import on_http_exception, on_service_error, on_unexpected
 from service.http.running import Running
+from service.lifespan import Hook, Lifespan
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
 from service.routes import RoutePlan, all_routes
 from service.settings import Settings, from_env
-
-logger = logging.getLogger("millrace")
-
-StartHook = Callable[..., Awaitable[None]]
 
 
 class ServiceBuilder:
@@ -60,8 +53,8 @@ class ServiceBuilder:
         self._system: tuple[str, list[str]] | None = None
         self._logging: dict[str, str | None] | None = None
         self._routers: list[ControllerRouterHandler] = []
-        self._starts: list[StartHook] = []
-        self._stops: list[StartHook] = []
+        self._starts: list[Hook] = []
+        self._stops: list[Hook] = []
         self._overrides: dict[str, Provide] = {}
 
     def with_database(
@@ -174,12 +167,12 @@ class ServiceBuilder:
         self._routers.append(router)
         return self
 
-    def on_startup(self, hook: StartHook) -> Self:
+    def on_startup(self, hook: Hook) -> Self:
         """Run an async function once the database is open; it may take the app. An error stops the start."""
         self._starts.append(_checked_hook("on_startup", hook))
         return self
 
-    def on_shutdown(self, hook: StartHook) -> Self:
+    def on_shutdown(self, hook: Hook) -> Self:
         """Run an async function before the database is closed; an error is logged and the next one runs."""
         self._stops.append(_checked_hook("on_shutdown", hook))
         return self
@@ -204,15 +197,21 @@ class ServiceBuilder:
             (item.resource, permissions)
             for item, (_, _, permissions, _) in zip(design.resources, self._resources, strict=True)
         ]
-        opened: dict[str, Container] = {}
-        dependencies = self._dependencies(running)
-        routers, dependencies = self._overridden(dependencies)
+        lifespan = Lifespan(
+            settings,
+            design,
+            running,
+            starts=self._starts,
+            stops=self._stops,
+            is_logging=self._logging is not None,
+        )
+        routers, dependencies = self._overridden(self._dependencies(running))
         plan = RoutePlan(
             info=self._info,
             running=running,
             resources=tuple((resource, Bodies(resource), permissions) for resource, permissions in resources),
             operations=self._operations,
-            health=self._health_plan(opened),
+            health=self._health_plan(lifespan),
             system=self._system,
             routers=routers,
         )
@@ -224,16 +223,11 @@ class ServiceBuilder:
                 HTTPException: on_http_exception,
                 Exception: on_unexpected,
             },
-            lifespan=[self._lifespan(settings, design, running, opened)],
+            lifespan=[lifespan],
             openapi_config=None,
             logging_config=None,
         )
-
-        def enter_request() -> None:
-            if container := opened.get("container"):
-                container.use()
-
-        app.prepare(running, enter_request, is_logging_requests=self._logging is not None)
+        app.prepare(running, lifespan.enter_request, is_logging_requests=self._logging is not None)
         app.info, app.design, app.settings = self._info, design, settings
         return app
 
@@ -307,46 +301,13 @@ class ServiceBuilder:
             raise Misconfigured(f"override_dependency({name!r}): no handler has it; the service provides {known}")
         return tuple(routers), {name: self._overrides.get(name, given) for name, given in dependencies.items()}
 
-    def _health_plan(self, opened: Mapping[str, Container]) -> tuple[str, dict[str, HealthCheck], list[str]] | None:
+    def _health_plan(self, lifespan: Lifespan) -> tuple[str, dict[str, HealthCheck], list[str]] | None:
         if self._health is None:
             return None
         prefix, checks, has_database_check, tags = self._health
-        if has_database_check and self._database is not None and "database" not in checks:
-
-            async def check_database() -> CheckResult:
-                container = opened.get("container")
-                return await database_check(container.database if container else None)
-
-            checks = {**checks, "database": check_database}
+        if has_database_check and self._database is not None:
+            checks = {**checks, "database": checks.get("database", lifespan.check_database)}
         return prefix, checks, tags
-
-    def _lifespan(
-        self, settings: Settings, design: Design, running: Running, opened: dict[str, Container]
-    ) -> Callable[[Litestar], Any]:
-        starts, stops = tuple(self._starts), tuple(self._stops)
-        is_logging = self._logging is not None
-
-        @asynccontextmanager
-        async def lifespan(app: Litestar) -> AsyncIterator[None]:
-            if is_logging:
-                configure_logging(format=settings.log_format, level=settings.log_level)
-            async with open_container(settings, design) as container:
-                running.managers = dict(container.managers)
-                running.secret = container.secret
-                running.draining.clear()
-                opened["container"] = container
-                try:
-                    for start in starts:
-                        await _call(start, app)
-                    yield
-                finally:
-                    running.draining.set()
-                    for stop in stops:
-                        await _call_isolated(stop, app)
-                    opened.clear()
-                    running.managers = {}
-
-        return lifespan
 
 
 def _prefix(method: str, prefix: str) -> str:
@@ -359,19 +320,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _checked_hook(method: str, hook: StartHook) -> StartHook:
+def _checked_hook(method: str, hook: Hook) -> Hook:
     if not inspect.iscoroutinefunction(hook):
         raise Misconfigured(f"{method}({hook!r}): give it an `async def` function")
     return hook
-
-
-async def _call(hook: StartHook, app: Litestar) -> None:
-    await (hook(app) if inspect.signature(hook).parameters else hook())
-
-
-async def _call_isolated(hook: StartHook, app: Litestar) -> None:
-    try:
-        await _call(hook, app)
-    except Exception:
-        # The others must still get their chance to clean up.
-        logger.exception("a shutdown hook failed")

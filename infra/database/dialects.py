@@ -93,7 +93,8 @@ class PostgresDialect(Dialect):
 
     def row_json(self, members: Sequence[tuple[str, str, Field]]) -> str:
         inner = ", ".join(f'{_pg_member(column, field)} AS "{name}"' for name, column, field in members)
-        return f"(SELECT row_to_json(r) FROM (SELECT {inner}) r)::text"
+        # No field can have the name "$", so it means the whole row.
+        return f'(SELECT row_to_json("$") FROM (SELECT {inner}) "$")::text'
 
     def list_json(self, inner: str) -> str:
         return f"SELECT convert_to('[' || coalesce(string_agg(j, ','), '') || ']', 'UTF8'), count(*) FROM ({inner}) q"
@@ -167,6 +168,9 @@ class SqliteDialect(Dialect):
         return f"CAST({column} AS TEXT)" if field.kind is Kind.DECIMAL else f"+{column}"
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
+        if all(type(value) in {str, int} for value in values):
+            # One argument, however many there are. JSON would not keep every float exactly.
+            return f"{column} IN (SELECT value FROM json_each({bind(_encode_json(values).decode())}))"
         return f"{column} IN ({', '.join(bind(value) for value in values)})"
 
     def differs(self, column: str, marker: str) -> str:

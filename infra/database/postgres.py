@@ -22,6 +22,8 @@ from infra.database.url import PostgresUrl
 OLDEST = 12
 # Orders text by code point already, so that no COLLATE is needed to make it agree with SQLite.
 _CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
+# Fold letters of every script one by one, whatever the database's own collation does; the best first.
+_FOLDING_COLLATIONS = ["pg_c_utf8", "C.utf8", "C.UTF-8"]
 _SESSION_STATEMENTS = ("SET ", "LISTEN", "RESET ", "DECLARE", "PREPARE", "LOAD ")
 _READS = ("SELECT", "WITH ", "VALUES")
 
@@ -159,17 +161,21 @@ class PostgresEngine(Engine[Any]):
         )
 
     async def _look_around(self) -> None:
-        [(version, collation, has_unicode_folding)] = await self.fetch(
-            "SELECT current_setting('server_version_num')::int / 10000, datcollate, "
-            "EXISTS (SELECT 1 FROM pg_collation WHERE collname = 'pg_c_utf8') "
-            "FROM pg_database WHERE datname = current_database()"
+        # As JSON, for older servers lack the column that names the provider.
+        [(version, collation, foldings)] = await self.fetch(
+            "SELECT current_setting('server_version_num')::int / 10000, "
+            "CASE to_jsonb(d)->>'datlocprovider' WHEN 'i' THEN 'ICU' WHEN 'b' THEN 'C' ELSE datcollate END, "
+            "ARRAY(SELECT collname::text FROM pg_collation WHERE collname = ANY($1)) "
+            "FROM pg_database d WHERE datname = current_database()",
+            _FOLDING_COLLATIONS,
         )
         if version < OLDEST:
             await self.stop()
             raise Misconfigured(f"PostgreSQL {version} at {self.url.safe} is too old: {OLDEST} or newer is needed")
+        folding = next((name for name in _FOLDING_COLLATIONS if name in foldings), None)
         self.dialect = PostgresDialect(
             collation="" if collation in _CODE_POINT_COLLATIONS else ' COLLATE "C"',
-            folding=' COLLATE "pg_c_utf8"' if has_unicode_folding else "",
+            folding=f' COLLATE "{folding}"' if folding else "",
         )
 
     async def stop(self) -> None:

@@ -80,8 +80,12 @@ class Compiler:
             field = self.resource.fields[key.field]
             direction = " DESC" if key.is_descending else ""
             nulls = " NULLS LAST" if field.nullable else ""
-            keys.append(f"{self.dialect.ordered(self.columns[key.field], field)}{direction}{nulls}")
+            keys.append(f"{self.dialect.ordered(self._qualified(key.field), field)}{direction}{nulls}")
         return f" ORDER BY {', '.join(keys)}"
+
+    def _qualified(self, name: str) -> str:
+        """The column where its bare name could also mean something that the statement itself selects."""
+        return f"{self.table}.{self.columns[name]}"
 
     # Statements
 
@@ -168,7 +172,8 @@ class Compiler:
             return f"{column} IS NULL" if spec.value else f"{column} IS NOT NULL"
         if spec.operator is Operator.HAS:
             item = field.item or field
-            return dialect.has(column, spec.value, item, arguments.bind, is_json=spec.field in self.json_columns)
+            is_json = spec.field in self.json_columns
+            return dialect.has(self._qualified(spec.field), spec.value, item, arguments.bind, is_json=is_json)
 
         def bind(value: Any) -> str:
             return arguments.bind(self.stored(spec.field, value))

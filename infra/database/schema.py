@@ -141,6 +141,8 @@ def _declared_type(engine: DatabaseEngine, column: Column) -> str:
     kind: str = column.column_type.split(" COLLATE")[0]
     if isinstance(engine, SqliteEngine):
         return kind.lower()
+    # A list of lists has the type of a list: PostgreSQL does not remember how deep it was declared.
+    kind = kind.replace("[][]", "[]")
     base, bracket, rest = kind.partition("(") if "(" in kind else (kind.rstrip("[]"), "", "")
     suffix = f"{bracket}{rest}" if bracket else "[]" * kind.count("[]")
     digits = suffix.replace(" ", "")

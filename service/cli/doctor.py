@@ -11,7 +11,7 @@ import typer
 from domain.errors import Misconfigured, ServiceError
 from service import migrations
 from service.app import load_app
-from service.cli.output import PROBLEM, Failed, run, say
+from service.cli.output import PROBLEM, Failed, message_of, run, say
 from service.cli.server import bound
 from service.cli.target import HomeOption, TargetArgument, put_into_environment
 from service.container import location
@@ -91,7 +91,7 @@ def _database(app: Service) -> Iterator[Finding]:
         pending = [step for step in run(migrations.status(settings, design)) if not step.is_applied]
         difference = run(migrations.drift(settings, design))
     except (Misconfigured, ServiceError) as error:
-        yield "fail", f"database: {error}; check that it runs and what DATABASE_URL says"
+        yield "fail", f"database: {message_of(error)}"
         return
     remedy = (
         "the next start brings it in step" if settings.is_migrating_on_start else "run `millrace migrate` to change it"

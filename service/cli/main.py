@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from domain.errors import Misconfigured, ServiceError, Unavailable
+from domain.errors import Misconfigured, ServiceError
 from service.cli import doctor, migrate, migrations, routes, serve, version
-from service.cli.output import Failed, complain, exit_code_of
+from service.cli.output import Failed, complain, exit_code_of, message_of
 from service.settings import from_env
 
 INTERRUPTED = 130
@@ -54,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(Misconfigured):
             if from_env(os.environ).log_level == "DEBUG":
                 traceback.print_exc()
-        complain(
-            f"{error}; check that it runs and what DATABASE_URL says" if isinstance(error, Unavailable) else str(error)
-        )
+        complain(message_of(error))
         return exit_code_of(error)
     return 0
 

@@ -35,6 +35,12 @@ def exit_code_of(error: Exception) -> int:
     return UNREACHABLE if isinstance(error, Unavailable) else PROBLEM
 
 
+def message_of(error: Exception) -> str:
+    """What is wrong and what to do about it."""
+    hint = "; check that it runs and what DATABASE_URL says" if isinstance(error, Unavailable) else ""
+    return f"{error}{hint}"
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """The result of an async function, for commands, which are not."""
     return asyncio.run(work)

@@ -154,6 +154,7 @@ def log_for(app: Service) -> None:
         server.handlers, server.propagate = [handler], False
     logger.setLevel(logging.INFO)
     logger.addFilter(_is_worth_saying)
+    logging.getLogger("asyncpg.pool").addFilter(_without_traceback)
 
 
 def announce(listener: socket.socket, host: str) -> None:
@@ -167,3 +168,9 @@ def _is_worth_saying(record: logging.LogRecord) -> bool:
         # A request that was still running when the service had to leave.
         return False
     return record.levelno >= logging.WARNING or record.msg == _RUNNING
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    # That a database is away is no bug, and the pool says it at every attempt to reach it.
+    record.exc_info = None
+    return True

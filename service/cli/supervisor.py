@@ -14,7 +14,7 @@ from types import FrameType
 
 from domain.errors import Misconfigured, ServiceError
 from service.app import load_app
-from service.cli.output import PROBLEM, Failed, complain, exit_code_of
+from service.cli.output import PROBLEM, Failed, complain, exit_code_of, message_of
 from service.cli.server import GRACE_SECONDS, log_for, serve_app
 
 logger = logging.getLogger("uvicorn.error")
@@ -65,7 +65,7 @@ def work(target: str | None, listener: socket.socket, supervisor: Connection) ->
         log_for(app)
         serve_app(app, target, listener, lambda: supervisor.send(None))
     except (Misconfigured, ServiceError, Failed) as error:
-        supervisor.send((exit_code_of(error), str(error)))
+        supervisor.send((exit_code_of(error), message_of(error)))
         sys.exit(exit_code_of(error))
 
 

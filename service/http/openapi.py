@@ -3,7 +3,7 @@
 The schemas are msgspec's own, so what the document says is what the decoder enforces.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,15 +11,14 @@ import msgspec
 from domain.bodies import Bodies
 from domain.examples import example_body, example_entity, example_filter
 from domain.health import HealthStatus
-from domain.query import Field, Kind, Operator, Resource
-from domain.query.parse import PARAMETERS
+from domain.query import Resource
 from domain.registration import ServiceInfo
 from service.http.crud import Permissions
 from service.http.dto import read_model
+from service.http.parameters import Json, example_sort, header_parameter, id_parameter, if_match, list_parameters
 from service.http.problems import MEDIA_TYPE, Problem
 
 REF = "#/components/schemas/{name}"
-Json = dict[str, Any]
 
 _STATUS_WORDS = {
     "400": "The query or the id is not valid",
@@ -199,77 +198,6 @@ def _listing_schema(entity: Json) -> Json:
 _TOTAL_IS = {"type": "string", "enum": ["exact", "at_least"]}
 
 
-def list_parameters(resource: Resource[Any]) -> list[Json]:
-    """The query parameters of a list, each filterable field included."""
-    limits = resource.limits
-    described: dict[str, tuple[str, Json]] = {
-        "filter": (
-            (
-                'A JSON object: `{"field": value}`, `{"field": {"operator": value}}`, `and`, `or`, `not`. '
-                f"See `{resource.path}/$schema` for fields and operators."
-            ),
-            {"type": "string", "examples": [msgspec.json.encode(example_filter(resource)).decode()]},
-        ),
-        "sort": (
-            f"Fields separated by commas, `-` for descending. {_names(resource.sortable)}",
-            {"type": "string", "examples": [_example_sort(resource)]},
-        ),
-        "fields": (f"Only these fields, separated by commas. {_names(resource.readable)}", {"type": "string"}),
-        "search": (
-            f"Words that must all occur, whatever their case, in: {', '.join(resource.searchable) or '(none)'}",
-            {"type": "string", "minLength": 1, "maxLength": limits.text_length},
-        ),
-        "page": ("Page number, with `size`", {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}),
-        "size": ("Page size, with `page`", {"type": "integer", "minimum": 1, "maximum": limits.page_size}),
-        "limit": ("Size of a keyset page", {"type": "integer", "minimum": 1, "maximum": limits.keyset_size}),
-        "cursor": ("`next_cursor` of the keyset page before", {"type": "string"}),
-        "count": ("How to find the total", {"type": "string", "enum": ["none", "exact", "capped"]}),
-    }
-    named = [
-        {"name": name, "in": "query", "required": False, "description": text, "schema": schema}
-        for name, (text, schema) in ((name, described[name]) for name in PARAMETERS)
-        if name != "search" or resource.searchable
-    ]
-    return named + [_field_parameter(resource.fields[name]) for name in resource.filterable if name not in PARAMETERS]
-
-
-def _example_sort(resource: Resource[Any]) -> str:
-    return "-created_at" if "created_at" in resource.sortable else ",".join(resource.sortable[:1]) or "id"
-
-
-def _names(names: Sequence[str]) -> str:
-    return f"Allowed: {', '.join(names)}"
-
-
-_JSON_KINDS: Mapping[Kind, Json] = {
-    Kind.ID: {"type": "string", "pattern": "^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$"},
-    Kind.TEXT: {"type": "string", "maxLength": 256},
-    Kind.INTEGER: {"type": "integer"},
-    Kind.NUMBER: {"type": "number"},
-    Kind.DECIMAL: {"type": "string"},
-    Kind.BOOLEAN: {"type": "boolean"},
-    Kind.DATETIME: {"type": "string", "format": "date-time"},
-    Kind.DATE: {"type": "string", "format": "date"},
-    Kind.TIME: {"type": "string", "format": "time"},
-    Kind.UUID: {"type": "string", "format": "uuid"},
-}
-
-
-def _field_parameter(field: Field) -> Json:
-    operators = ", ".join(f"`{field.name}[{operator}]`" for operator in field.operators)
-    target = field.item if field.item is not None and Operator.HAS in field.operators else field
-    schema = {"enum": list(target.choices)} if target.choices else dict(_JSON_KINDS.get(target.kind, {}))
-    if target.kind is Kind.INTEGER:
-        schema |= {"minimum": target.minimum, "maximum": target.maximum}
-    return {
-        "name": field.name,
-        "in": "query",
-        "required": False,
-        "description": f"{'Has this member' if target is not field else 'Equals this'}; also {operators}",
-        "schema": schema,
-    }
-
-
 def _query(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
     names_schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
     properties: Json = {
@@ -284,7 +212,7 @@ def _query(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
         "count": {"type": "string", "enum": ["none", "exact", "capped"]},
     }
     body = {"type": "object", "properties": properties, "additionalProperties": False}
-    asked = {"filter": example_filter(resource), "sort": _example_sort(resource), "limit": 10}
+    asked = {"filter": example_filter(resource), "sort": example_sort(resource), "limit": 10}
     return _operation(
         resource,
         "query",
@@ -305,26 +233,12 @@ def _stats_schema() -> Json:
     return {"type": "object", "properties": {"total": {"type": "integer", "minimum": 0}}, "required": ["total"]}
 
 
-def _id_parameter() -> Json:
-    return {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "description": "ULID, in either case",
-        "schema": _JSON_KINDS[Kind.ID],
-    }
-
-
-def _header_parameter(name: str, description: str) -> Json:
-    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
-
-
 _ETAG = {"ETag": _text_header("The version of the entity")}
 
 
 def _get(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
     fields = next(parameter for parameter in list_parameters(resource) if parameter["name"] == "fields")
-    known = _header_parameter("If-None-Match", "The ETag of the version the client has")
+    known = header_parameter("If-None-Match", "The ETag of the version the client has")
     return _operation(
         resource,
         "find",
@@ -334,7 +248,7 @@ def _get(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
             "304": {"description": "The client has this version"},
             **_errors("400", "404"),
         },
-        parameters=[_id_parameter(), fields, known],
+        parameters=[id_parameter(), fields, known],
     )
 
 
@@ -356,7 +270,7 @@ def _write(
     headers = dict(_ETAG)
     if verb == "create":
         headers["Location"] = _text_header("Where the entity is")
-    parameters = [] if verb == "create" else [_id_parameter(), _if_match()]
+    parameters = [] if verb == "create" else [id_parameter(), if_match()]
     return _operation(
         resource,
         verb,
@@ -367,10 +281,6 @@ def _write(
     )
 
 
-def _if_match() -> Json:
-    return _header_parameter("If-Match", "Change only this version; the ETag of an earlier reply, or *")
-
-
 def _delete(resource: Resource[Any]) -> Json:
     responses = {"204": {"description": "It is gone"}, **_errors("400", "404", "409", "412")}
-    return _operation(resource, "delete", "Delete one", responses, parameters=[_id_parameter(), _if_match()])
+    return _operation(resource, "delete", "Delete one", responses, parameters=[id_parameter(), if_match()])

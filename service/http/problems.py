@@ -94,7 +94,9 @@ def on_service_error(request: Request[Any, Any, Any], error: ServiceError) -> Re
     if "retry_after" in extensions:
         headers["Retry-After"] = str(extensions.pop("retry_after"))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.warning("%s %s: %s", request.method, request.url.path, error.detail, exc_info=error)
+        # What is away is no bug, so its cause is enough; a traceback for each request would bury it.
+        cause = f" ({error.__cause__})" if error.__cause__ else ""
+        logger.warning("%s %s: %s%s", request.method, request.url.path, error.detail, cause)
     return _response(
         request, status, kind, error.title, error.detail, errors=error.errors, extensions=extensions, headers=headers
     )

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.processes import ROOT, Serving, eventually, millrace, serving
+from tests.processes import ROOT, Serving, environment, eventually, millrace, serving
 
 ITEMS = "/api/v1/items"
 
@@ -89,8 +89,8 @@ def test_several_workers_serve_one_database(start: Start) -> None:
             # A new connection each time may go to another worker.
             assert httpx.post(f"{service.url}{ITEMS}", json={"name": name}).status_code == 201
         assert names(client) == made
-        assert service.output.count("Uvicorn running") == service.output.count("Three things to try") == 1
         assert service.end() == 0
+        assert service.output.count("Uvicorn running") == service.output.count("Three things to try") == 1
         assert "Traceback" not in service.output
 
 
@@ -152,12 +152,13 @@ def test_the_example_fills_its_table_once_however_many_processes_start(tmp_path:
 
 def test_ctrl_c_below_make_and_a_shell_is_no_failure(folder: Path) -> None:
     """As `make run` starts it: everybody in the terminal gets the signal, and the shell waits for the service."""
-    rules = f"run:\n\t@trap : INT; {shlex.join([sys.executable, '-m', 'service.cli.main', 'serve'])}; status=$$?; [ $$status -eq 130 ] || exit $$status\n"
+    command = shlex.join([sys.executable, "-m", "service.cli.main", "serve"])
+    rules = f"run:\n\t@trap : INT; {command}; status=$$?; [ $$status -eq 130 ] || exit $$status\n"
     (folder / "Makefile").write_text(rules)
     process = subprocess.Popen(
         ["make", "run"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PORT": "0"},
+        env=environment({"PORT": "0"}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

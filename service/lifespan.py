@@ -1,0 +1,83 @@
+"""The running of an app: opened with its server, closed with it, and everything between the two."""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+
+from domain.health import CheckResult
+from infra.telemetry.logging import configure_logging
+from service.container import Container, Design, database_check, open_container
+from service.http.running import Running
+from service.settings import Settings
+
+logger = logging.getLogger("millrace")
+
+Hook = Callable[..., Awaitable[None]]
+"""An async function of the user's; it may take the app."""
+
+
+class Lifespan:
+    """Opens the container of one app for as long as the app runs. `container` is None before and after."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        design: Design,
+        running: Running,
+        *,
+        starts: Sequence[Hook] = (),
+        stops: Sequence[Hook] = (),
+        is_logging: bool = False,
+    ) -> None:
+        self.container: Container | None = None
+        self._settings = settings
+        self._design = design
+        self._running = running
+        self._starts = tuple(starts)
+        self._stops = tuple(stops)
+        self._is_logging = is_logging
+
+    @asynccontextmanager
+    async def __call__(self, app: Litestar) -> AsyncIterator[None]:
+        if self._is_logging:
+            configure_logging(format=self._settings.log_format, level=self._settings.log_level)
+        running = self._running
+        async with open_container(self._settings, self._design) as container:
+            self.container = container
+            running.managers = dict(container.managers)
+            running.secret = container.secret
+            running.draining.clear()
+            try:
+                for start in self._starts:
+                    await _call(start, app)
+                yield
+            finally:
+                running.draining.set()
+                for stop in self._stops:
+                    await _call_isolated(stop, app)
+                self.container = None
+                running.managers = {}
+
+    def enter_request(self) -> None:
+        """Make the app's database the current one for the running task."""
+        if self.container is not None:
+            self.container.use()
+
+    async def check_database(self) -> CheckResult:
+        """The health check of the app's database."""
+        return await database_check(self.container.database if self.container else None)
+
+
+async def _call(hook: Hook, app: Litestar) -> None:
+    await (hook(app) if inspect.signature(hook).parameters else hook())
+
+
+async def _call_isolated(hook: Hook, app: Litestar) -> None:
+    try:
+        await _call(hook, app)
+    except Exception:
+        # The others must still get their chance to clean up.
+        logger.exception("a shutdown hook failed")
