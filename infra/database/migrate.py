@@ -1,6 +1,7 @@
 """Runs Piccolo migrations: each in one transaction together with its record, and each exactly once, however many
 processes start at the same time."""
 
+import asyncio
 import contextlib
 import importlib.util
 import io
@@ -52,7 +53,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 async def status(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[Step]:
     """Every known migration, oldest first, app by app."""
     use_engine(engine)
-    with _piccolo_environment(apps):
+    async with _piccolo_environment(apps):
         applied = await _applied(engine)
     return [
         Step(app=app.name, id=id, description=_description(module), is_applied=(app.name, id) in applied)
@@ -69,7 +70,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
     """
     use_engine(engine)
     done: list[str] = []
-    with _piccolo_environment(apps):
+    async with _piccolo_environment(apps):
         async with _locked(engine):
             await Migration.create_table(if_not_exists=True).run()  # type: ignore[no-untyped-call]
         for app in apps:
@@ -88,7 +89,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
 async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1) -> list[str]:
     """Undo the latest `steps` migrations of the last app that has any; returns their ids."""
     use_engine(engine)
-    with _piccolo_environment(apps):
+    async with _piccolo_environment(apps):
         applied = await _applied(engine)
         app = next((app for app in reversed(apps) if any(name == app.name for name, _ in applied)), None)
         if app is None:
@@ -99,11 +100,7 @@ async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: i
             if id not in modules:
                 raise Invalid(f"Migration {id} of {app.name} has run, and its file is not in {app.directory}")
             async with _locked(engine), _explained(app, id):
-                manager = await _manager(modules[id])
-                if manager is not None:
-                    await _run(engine, manager, is_backwards=True)
-                elif hasattr(modules[id], "backwards"):
-                    await modules[id].backwards()
+                await _run(engine, await _manager(modules[id]), is_backwards=True)
                 await Migration.delete().where(Migration.name == id, Migration.app_name == app.name).run()
         return latest
 
@@ -112,7 +109,7 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
     """The SQL that `up` would run now, a statement each; nothing is changed."""
     use_engine(engine)
     statements: list[str] = []
-    with _piccolo_environment(apps):
+    async with _piccolo_environment(apps):
         applied = await _applied(engine)
         for app in apps:
             if app.directory is None:
@@ -125,10 +122,14 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
                 ]
                 continue
             for id, module in _modules(app).items():
-                manager = None if (app.name, id) in applied else await _manager(module)
-                if manager is not None and await _is_adoptable(engine, app, manager):
+                if (app.name, id) in applied:
+                    continue
+                # In a transaction, for a migration that acts instead of telling what to do is refused and undone.
+                async with engine.transaction():
+                    manager = await _manager(module)
+                if await _is_adoptable(engine, app, manager):
                     statements.append(f"-- {app.name}: {id} {_description(module)} (only recorded)")
-                elif manager is not None:
+                else:
                     manager.preview = True
                     printed = await _quietly(manager.run())
                     statements += [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
@@ -156,8 +157,9 @@ async def new(
     # Piccolo puts it between single quotes as it is.
     description = " ".join(description.split()).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        with _piccolo_environment(apps), _asking(ask), contextlib.redirect_stdout(io.StringIO()):
-            meta = await _create_new_migration(_config(app), auto=not is_empty, description=description)
+        async with _piccolo_environment(apps):
+            with _asking(ask), contextlib.redirect_stdout(io.StringIO()):
+                meta = await _create_new_migration(_config(app), auto=not is_empty, description=description)
     except NoChanges:
         return None
     finally:
@@ -190,9 +192,9 @@ async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: 
             return []
         manager = await _manager(module)
         line = f"{app.name}: {id} {_description(module)}".rstrip()
-        if manager is not None and await _is_adoptable(engine, app, manager):
+        if await _is_adoptable(engine, app, manager):
             line += " (the tables were there already and match; only recorded)"
-        elif manager is not None:
+        else:
             await _run(engine, manager)
         await Migration.insert(Migration(name=id, app_name=app.name)).run()
         return [line]
@@ -252,9 +254,14 @@ def _modules(app: MigrationApp) -> dict[str, ModuleType]:
     return dict(sorted(found.items()))
 
 
-async def _manager(module: ModuleType) -> MigrationManager | None:
+async def _manager(module: ModuleType) -> MigrationManager:
     made = await module.forwards()
-    return made if isinstance(made, MigrationManager) else None
+    if not isinstance(made, MigrationManager):
+        raise Misconfigured(
+            f"migration {module.ID} does not return a MigrationManager: give the manager what is to be done "
+            "(add_raw, add_raw_backwards) and return it"
+        )
+    return made
 
 
 def _description(module: ModuleType) -> str:
@@ -307,9 +314,12 @@ def _config(app: MigrationApp) -> AppConfig:
     )
 
 
-@contextmanager
-def _piccolo_environment(apps: Sequence[MigrationApp]) -> Iterator[None]:
+@asynccontextmanager
+async def _piccolo_environment(apps: Sequence[MigrationApp]) -> AsyncIterator[None]:
     """Piccolo finds engine and apps through modules that an environment variable names; they exist for the block."""
+    # These belong to the whole process, as does the standard output: its apps take turns.
+    while _CONF in sys.modules:  # noqa: ASYNC110 - they may run in different event loops
+        await asyncio.sleep(0.01)
     modules = {f"millrace_piccolo_app_{app.name.replace('-', '_')}": app for app in apps}
     for name, app in modules.items():
         sys.modules[name] = module = ModuleType(name)

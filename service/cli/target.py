@@ -8,7 +8,7 @@ import typer
 TargetArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TARGET]",
+        metavar="TARGET",
         help="A file such as main.py, or a module such as shop.main:app. Without it: main.py in the current folder.",
         show_default=False,
     ),

@@ -1,5 +1,6 @@
 """What happens to the entities of a resource: reads, and changes that are one transaction each."""
 
+import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -184,6 +185,9 @@ class Manager(Generic[EntityT]):
         # Strictly later than the stored one, whatever the clocks of other replicas say: it is the version.
         change.after.updated_at = self._after(change.before.updated_at)
         change.after.created_at = change.before.created_at
+        if self._hooks:
+            # They may alter a list of `after` in place, which must not be the one that `before` has.
+            change.after = copy.deepcopy(change.after)
         for hooks in self._hooks:
             await hooks.pre_update([change])
         values = {name: new for name, (_, new) in change.fields.items()}

@@ -423,7 +423,7 @@ class Odds(EntityTable, tablename="group"):
 
 async def test_a_field_may_have_any_name(any_database_url: str) -> None:
     numbers, lists = ("j", "r", "q", "c", "n", "row", "order", "select"), ("value", "path", "key", "json", "root")
-    rows = [Odd(**dict.fromkeys(numbers, size), **dict.fromkeys(lists, [f"l{size}"])) for size in (2, 10, 1)]  # type: ignore[arg-type]
+    rows = [Odd(**dict.fromkeys(numbers, size), **{name: [f"l{size}"] for name in lists}) for size in (2, 10, 1)]  # type: ignore[arg-type]
     async with opened(any_database_url) as engine:
         await synchronize(engine, [Odds])
         repository = PiccoloRepository(Resource(Odd, "odds"), Odds, engine)

@@ -1,6 +1,7 @@
 """The example under fire: requests made from its own OpenAPI document never cause a server error."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         patched.setenv("MILLRACE_HOME", str(tmp_path_factory.mktemp("home")))
         patched.setenv("LOG_LEVEL", "ERROR")
         patched.delenv("DATABASE_URL", raising=False)
+        patched.setattr(sys, "path", list(sys.path))
+        before = set(sys.modules)
         app = load_app(str(EXAMPLE))
+        # Other tests load modules of the same names.
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(EXAMPLE.parent)):
+                del sys.modules[name]
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_config=None))

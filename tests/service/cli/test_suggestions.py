@@ -1,0 +1,90 @@
+"""What a fresh service proposes to try: made from its own first resource, whatever that looks like."""
+
+import shlex
+from typing import Annotated
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+from msgspec import Meta
+from piccolo.columns import Integer, Varchar
+
+from domain.bodies import Bodies
+from domain.entity import Entity
+from domain.query import QueryLimits, Resource
+from domain.registration import ServiceInfo
+from infra.database.table import EntityTable
+from service.builder import ServiceBuilder
+from service.cli.suggestions import suggestions
+from service.http.crud import Permissions
+from service.settings import Settings
+from tests.sample import ITEMS, builder
+
+URL = "http://127.0.0.1:8000"
+
+
+class Odd(Entity, kw_only=True):
+    """Something whose code nobody can guess."""
+
+    code: Annotated[str, Meta(pattern=r"^[0-9]{3}-[A-Z]{2}$")]
+    level: int = 0
+
+
+class Odds(EntityTable, tablename="odds"):
+    code = Varchar(length=6, unique=True)
+    level = Integer()
+
+
+class Plain(Entity, kw_only=True):
+    """Something with one number, which must differ."""
+
+    level: int
+
+
+class Plains(EntityTable, tablename="plains"):
+    level = Integer(unique=True)
+
+
+def suggested(
+    resource: Resource[Entity], table: type[EntityTable], permissions: Permissions | None = None
+) -> list[str]:
+    start = ServiceBuilder(info=ServiceInfo(id="odd", display_name="Odd")).with_database("sqlite:///:memory:")
+    app = start.with_crud(resource, table=table, permissions=permissions).with_health().build(Settings())
+    return suggestions(app, URL)
+
+
+def paths(commands: list[str]) -> list[str]:
+    return [shlex.split(command)[1].removeprefix(URL) for command in commands]
+
+
+def test_a_resource_of_every_kind_is_listed_searched_and_made() -> None:
+    listed, searched, made = suggestions(builder("sqlite:///:memory:").build(Settings()), URL)
+    query = dict(parse_qsl(urlsplit(shlex.split(listed)[1]).query))
+    assert query == {"color": "red", "sort": "-created_at", "fields": "id,name,note,color", "page": "1", "size": "5"}
+    _, url, _, header, _, body = shlex.split(made)
+    assert (url, header) == (f"{URL}/api/v1/items", "Content-Type: application/json")
+    values = Bodies(ITEMS).decode_create(body.encode())
+    assert dict(parse_qsl(urlsplit(shlex.split(searched)[1]).query))["search"] in values["name"]
+
+
+def test_without_a_body_to_guess_the_schema_says_what_is_wanted() -> None:
+    resource = Resource(Odd, "odds", filterable=["level"], sortable=["level"], limits=QueryLimits(page_size=2))
+    assert paths(suggested(resource, Odds)) == [
+        "/api/v1/odds?sort=level&fields=id,code,level&page=1&size=2",
+        "/api/v1/odds/$schema",
+        "/health",
+    ]
+
+
+def test_a_resource_that_is_only_read_or_only_written_has_things_to_try_too() -> None:
+    resource = Resource(Plain, "plains", sortable=[])
+    read, *others = paths(suggested(resource, Plains, Permissions(create=False)))
+    assert read == "/api/v1/plains?fields=id,level&page=1&size=5"
+    assert others == ["/api/v1/plains/$schema", "/health"]
+    made, *others = suggested(resource, Plains, Permissions(read=False))
+    assert msgspec.json.decode(shlex.split(made)[-1]).keys() == {"level"}
+    assert paths(others) == ["/health", "/api/v1/info"]
+
+
+def test_a_service_without_resources_has_things_to_try() -> None:
+    app = ServiceBuilder(info=ServiceInfo(id="bare", display_name="Bare")).build(Settings())
+    assert paths(suggestions(app, URL)) == ["/api/v1/info", "/openapi.json", "/docs"]
