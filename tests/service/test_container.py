@@ -28,10 +28,10 @@ async def test_a_command_or_worker_opens_the_same_parts_as_the_app(database_url:
 
 
 async def test_all_replicas_share_one_secret_and_a_given_one_wins(database_url: str) -> None:
-    async with open_container(settings(), design(database_url)) as one:
-        async with open_container(settings(), design(database_url)) as two:
-            assert one.secret == two.secret
-            assert len(one.secret) == 32
+    whole = design(database_url)
+    async with open_container(settings(), whole) as one, open_container(settings(), whole) as two:
+        assert one.secret == two.secret
+        assert len(one.secret) == 32
     async with open_container(settings(secret_key="given"), design(database_url)) as three:
         assert three.secret == b"given"
 

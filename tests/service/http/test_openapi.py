@@ -142,10 +142,18 @@ async def test_a_browser_shows_every_operation_without_internet(tmp_path: Path) 
     async with app.lifespan():
         serving_ = asyncio.create_task(server.serve())
         try:
-            arguments = (
-                "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-                "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
-            ).split()
+            arguments = [
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--virtual-time-budget=10000",
+                "--dump-dom",
+            ]
             browser = await asyncio.create_subprocess_exec(
                 str(BROWSER),
                 *arguments,
