@@ -14,8 +14,9 @@ from domain.health import CheckResult, HealthState
 from domain.query import Resource
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
-from infra.database.migrate import MigrationApp, up
+from infra.database.migrate import up
 from infra.database.piccolo_app import PRODUCT
+from infra.database.piccolo_environment import MigrationApp
 from infra.database.repository import PiccoloRepository
 from infra.database.schema import compare
 from infra.database.secrets import shared_secret

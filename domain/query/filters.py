@@ -72,10 +72,8 @@ class FilterReader:
         return spec
 
     def compare(self, name: str, operator: str, text: str) -> FilterSpec | None:
-        """The comparison for a parameter spelled `name[operator]=text`."""
-        field = self._field(name, ())
-        if field is None:
-            return None
+        """The comparison for a parameter spelled `name[operator]=text`; `name` is filterable."""
+        field = self.resource.fields[name]
         chosen = self._operator(field, operator, ())
         if chosen is None:
             return None
@@ -188,9 +186,8 @@ class FilterReader:
                 return Comparison(field.name, operator, self._values(field, value, text=text))
             if operator is Operator.BETWEEN:
                 return Comparison(field.name, operator, self._bounds(field, value, text=text))
-            target = field.item if operator is Operator.HAS else field
-            if target is None:
-                raise WrongValue("cannot be searched for members")
+            # A list of members that have no kind has no "has" either.
+            target = field.item or field
             return Comparison(field.name, operator, self._value(target, value, text=text))
         except WrongValue as error:
             self._note("wrong_value", f'"{field.name}" {error}', path, value=value, allowed=error.allowed)

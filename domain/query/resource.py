@@ -8,7 +8,8 @@ import msgspec
 
 from domain.entity import SERVER_MANAGED, Entity
 from domain.errors import Misconfigured
-from domain.query.fields import Field, Kind, field_of
+from domain.query.derive import field_of
+from domain.query.fields import Field, Kind
 
 EntityT = TypeVar("EntityT", bound=Entity)
 

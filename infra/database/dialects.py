@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -17,24 +17,24 @@ _MEMBERS_PER_CALL = 60
 _encode_json = msgspec.json.Encoder().encode
 
 
-class Dialect:
+class Dialect(Protocol):
     """The differences, one method each. `column` arguments are quoted identifiers, never text from a client."""
 
-    name = ""
-    row_lock = ""
-    text_order = ""
+    name: str = ""
+    row_lock: str = ""
+    text_order: str = ""
 
     def placeholder(self, number: int) -> str:
         """The marker of the `number`th argument, counted from 1."""
-        raise NotImplementedError
+        ...
 
     def row_json(self, members: Sequence[tuple[str, str, Field]]) -> str:
         """An expression for a row as a JSON object; members are (name, column, field)."""
-        raise NotImplementedError
+        ...
 
     def list_json(self, inner: str) -> str:
         """A statement for the column `j` of all rows of `inner` as one JSON array of bytes, and how many there are."""
-        raise NotImplementedError
+        ...
 
     def ordered(self, column: str, field: Field) -> str:
         """The column in an order both databases agree on: text by code point."""
@@ -43,39 +43,39 @@ class Dialect:
 
     def key(self, column: str, field: Field) -> str:
         """The column as a sort key that travels in a cursor."""
-        raise NotImplementedError
+        ...
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         """Whether the column is one of `values`."""
-        raise NotImplementedError
+        ...
 
     def differs(self, column: str, marker: str) -> str:
         """Whether the column is not the value, a null being different from every value."""
-        raise NotImplementedError
+        ...
 
     def contains(self, column: str, marker: str) -> str:
         """Whether the text holds the value, case counting."""
-        raise NotImplementedError
+        ...
 
     def starts(self, column: str, marker: str) -> str:
         """Whether the text begins with the value, case counting."""
-        raise NotImplementedError
+        ...
 
     def ends(self, column: str, marker: str) -> str:
         """Whether the text ends with the value, case counting."""
-        raise NotImplementedError
+        ...
 
     def folded(self, column: str) -> str:
         """The text in lower case, for matching without case."""
-        raise NotImplementedError
+        ...
 
     def has(self, column: str, value: Any, item: Field, bind: Callable[[Any], str], *, is_json: bool) -> str:
         """Whether the list, whose members are `item`s, holds the value."""
-        raise NotImplementedError
+        ...
 
     def stored(self, field: Field, value: Any, *, is_json: bool) -> Any:
         """A Python value as the driver takes it."""
-        raise NotImplementedError
+        ...
 
 
 class PostgresDialect(Dialect):
@@ -155,10 +155,10 @@ class SqliteDialect(Dialect):
                 members[start : start + _MEMBERS_PER_CALL] for start in range(0, len(members), _MEMBERS_PER_CALL)
             )
         ]
-        joined = pieces[0]
-        for piece in pieces[1:]:
-            joined = f"substr({joined}, 1, length({joined}) - 1) || ',' || substr({piece}, 2)"
-        return joined
+        if len(pieces) == 1:
+            return pieces[0]
+        bare = " || ',' || ".join(f"substr({piece}, 2, length({piece}) - 2)" for piece in pieces)
+        return f"'{{' || {bare} || '}}'"
 
     def list_json(self, inner: str) -> str:
         return f"SELECT CAST('[' || coalesce(group_concat(j, ','), '') || ']' AS BLOB), count(*) FROM ({inner}) q"

@@ -1,44 +1,30 @@
 """Runs Piccolo migrations: each in one transaction together with its record, and each exactly once, however many
 processes start at the same time."""
 
-import asyncio
 import contextlib
 import importlib.util
 import io
-import os
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import msgspec
-from piccolo.apps.migrations.auto import schema_differ
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
 from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
 from piccolo.apps.migrations.tables import Migration
-from piccolo.conf.apps import AppConfig, AppRegistry
-from piccolo.table import Table
 
 from domain.errors import Invalid, Misconfigured, ServiceError, Unavailable
-from infra.database.current import CURRENT_ENGINE, use_engine
+from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine
+from infra.database.piccolo_environment import MigrationApp, asking, config_of, piccolo_environment, quietly
 from infra.database.postgres import PostgresEngine
 from infra.database.schema import Drift, compare, synchronize
 from infra.database.sqlite import SqliteEngine
 
-_CONF = "millrace_piccolo_conf"
 # Any number does, as long as nobody else in the database takes it for something else.
 _LOCK = 0x6D696C6C72616365
-
-
-class MigrationApp(msgspec.Struct, frozen=True, kw_only=True):
-    """Tables that migrate together. `directory` None: they are created and extended as declared, without files."""
-
-    name: str
-    tables: tuple[type[Table], ...]
-    directory: Path | None = None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +39,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 async def status(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[Step]:
     """Every known migration, oldest first, app by app."""
     use_engine(engine)
-    async with _piccolo_environment(apps):
+    async with piccolo_environment(apps):
         applied = await _applied(engine)
     return [
         Step(app=app.name, id=id, description=_description(module), is_applied=(app.name, id) in applied)
@@ -70,7 +56,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
     """
     use_engine(engine)
     done: list[str] = []
-    async with _piccolo_environment(apps):
+    async with piccolo_environment(apps):
         async with _locked(engine):
             await Migration.create_table(if_not_exists=True).run()  # type: ignore[no-untyped-call]
         for app in apps:
@@ -89,7 +75,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
 async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1) -> list[str]:
     """Undo the latest `steps` migrations of the last app that has any; returns their ids."""
     use_engine(engine)
-    async with _piccolo_environment(apps):
+    async with piccolo_environment(apps):
         applied = await _applied(engine)
         app = next((app for app in reversed(apps) if any(name == app.name for name, _ in applied)), None)
         if app is None:
@@ -109,7 +95,7 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
     """The SQL that `up` would run now, a statement each; nothing is changed."""
     use_engine(engine)
     statements: list[str] = []
-    async with _piccolo_environment(apps):
+    async with piccolo_environment(apps):
         applied = await _applied(engine)
         for app in apps:
             if app.directory is None:
@@ -131,7 +117,7 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
                     statements.append(f"-- {app.name}: {id} {_description(module)} (only recorded)")
                 else:
                     manager.preview = True
-                    printed = await _quietly(manager.run())
+                    printed = await quietly(manager.run())
                     statements += [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
     return statements
 
@@ -157,32 +143,15 @@ async def new(
     # Piccolo puts it between single quotes as it is.
     description = " ".join(description.split()).replace("\\", "\\\\").replace("'", "\\'")
     try:
-        async with _piccolo_environment(apps):
-            with _asking(ask), contextlib.redirect_stdout(io.StringIO()):
-                meta = await _create_new_migration(_config(app), auto=not is_empty, description=description)
+        async with piccolo_environment(apps):
+            with asking(ask), contextlib.redirect_stdout(io.StringIO()):
+                meta = await _create_new_migration(config_of(app), auto=not is_empty, description=description)
     except NoChanges:
         return None
     finally:
         if is_first and not any(directory.iterdir()):
             directory.rmdir()
     return Path(meta.migration_path)
-
-
-@contextmanager
-def _asking(ask: Callable[[str], bool] | None) -> Iterator[None]:
-    """Piccolo asks with `input`, which would wait for ever where nobody can answer."""
-
-    def answer(prompt: str) -> str:
-        question = prompt.removesuffix(" (y/N)")
-        if ask is None:
-            raise Misconfigured(f"{question} Say it with --renamed or --not-renamed, or run this on a terminal")
-        return "y" if ask(question) else "n"
-
-    vars(schema_differ)["input"] = answer
-    try:
-        yield
-    finally:
-        del vars(schema_differ)["input"]
 
 
 async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:
@@ -212,7 +181,7 @@ async def _run(engine: DatabaseEngine, manager: MigrationManager, *, is_backward
                 column,
             ):
                 await engine.execute(f'DROP INDEX "{index}"')
-    await _quietly(manager.run(backwards=is_backwards))
+    await quietly(manager.run(backwards=is_backwards))
 
 
 def _stored_name(column: Any) -> str:
@@ -298,45 +267,3 @@ async def _explained(app: MigrationApp, id: str) -> AsyncIterator[None]:
         raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error.detail}") from error
     except Exception as error:
         raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error}") from error
-
-
-async def _quietly(running: Any) -> str:
-    """Piccolo prints what it does; that is returned instead."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
-        await running
-    return printed.getvalue()
-
-
-def _config(app: MigrationApp) -> AppConfig:
-    return AppConfig(
-        app_name=app.name, migrations_folder_path=str(app.directory or Path()), table_classes=list(app.tables)
-    )
-
-
-@asynccontextmanager
-async def _piccolo_environment(apps: Sequence[MigrationApp]) -> AsyncIterator[None]:
-    """Piccolo finds engine and apps through modules that an environment variable names; they exist for the block."""
-    # These belong to the whole process, as does the standard output: its apps take turns.
-    while _CONF in sys.modules:  # noqa: ASYNC110 - they may run in different event loops
-        await asyncio.sleep(0.01)
-    modules = {f"millrace_piccolo_app_{app.name.replace('-', '_')}": app for app in apps}
-    for name, app in modules.items():
-        sys.modules[name] = module = ModuleType(name)
-        module.APP_CONFIG = _config(app)  # type: ignore[attr-defined]
-    conf = ModuleType(_CONF)
-    sys.modules[_CONF] = conf
-    before = os.environ.get("PICCOLO_CONF")
-    os.environ["PICCOLO_CONF"] = _CONF
-    try:
-        conf.DB = CURRENT_ENGINE  # type: ignore[attr-defined]
-        conf.APP_REGISTRY = AppRegistry(apps=list(modules))  # type: ignore[attr-defined]
-        Migration._meta.db = CURRENT_ENGINE
-        yield
-    finally:
-        for name in (*modules, _CONF):
-            sys.modules.pop(name, None)
-        if before is None:
-            os.environ.pop("PICCOLO_CONF", None)
-        else:
-            os.environ["PICCOLO_CONF"] = before

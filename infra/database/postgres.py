@@ -4,10 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 from piccolo.engine.base import BaseBatch, Engine
 from piccolo.query.base import Query
 from piccolo.querystring import QueryString
@@ -16,6 +15,7 @@ from domain.errors import Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import Dialect, PostgresDialect
 from infra.database.failures import ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
+from infra.database.postgres_pool import Lease, PgConnection, PooledConnection, mark_changed
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 from infra.database.url import PostgresUrl
 
@@ -26,63 +26,6 @@ _CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
 _FOLDING_COLLATIONS = ["pg_c_utf8", "C.utf8", "C.UTF-8"]
 _SESSION_STATEMENTS = ("SET ", "LISTEN", "RESET ", "DECLARE", "PREPARE", "LOAD ")
 _READS = ("SELECT", "WITH ", "VALUES")
-
-PgConnection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
-
-
-class PooledConnection(asyncpg.Connection):
-    """A connection that is reset on its way back to the pool only when someone changed its session."""
-
-    __slots__ = ("is_session_changed",)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.is_session_changed = False
-
-    def get_reset_query(self) -> str:
-        if not self.is_session_changed:
-            return ""
-        self.is_session_changed = False
-        query: str = super().get_reset_query()
-        return query
-
-
-class _Lease:
-    """A connection of the pool for a block. A class, since every statement takes one and a generator costs more."""
-
-    __slots__ = ("_connection", "_pool", "_timeout_seconds")
-
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_seconds: float) -> None:
-        self._pool = pool
-        self._timeout_seconds = timeout_seconds
-
-    async def __aenter__(self) -> PgConnection:
-        with translated():
-            self._connection = await self._acquire()
-        return self._connection
-
-    async def _acquire(self) -> PgConnection:
-        pool = self._pool
-        try:
-            return await pool.acquire(timeout=self._timeout_seconds)
-        except TimeoutError as error:
-            if pool.get_idle_size() or pool.get_size() < pool.get_max_size():
-                raise
-            raise Unavailable(
-                f"All {pool.get_size()} database connections were busy for {self._timeout_seconds:g} s; "
-                "try again later",
-                extensions=RETRY,
-            ) from error
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
-        connection: Any = self._connection
-        if kind is None and not connection.is_session_changed:
-            # There is nothing to wait for, so neither the task nor the timer is needed that release() would start.
-            await connection._holder.release(None)
-        else:
-            # It shields itself: a cancelled task still gives its connection back. One it cannot reset, it has closed.
-            with suppress(*ASYNCPG_ERRORS):
-                await self._pool.release(connection)
 
 
 class PostgresEngine(Engine[Any]):
@@ -238,7 +181,7 @@ class PostgresEngine(Engine[Any]):
         """A connection whose session may be changed (SET, LISTEN, advisory locks); it is reset afterwards."""
         with translated():
             async with self._connection() as connection:
-                _mark_changed(connection)
+                mark_changed(connection)
                 yield connection
 
     @asynccontextmanager
@@ -253,10 +196,10 @@ class PostgresEngine(Engine[Any]):
             async with self._connection() as connection:
                 yield connection
 
-    def _connection(self) -> "_Lease":
+    def _connection(self) -> Lease:
         if self._pool is None:
             raise Unavailable("The database is not open", extensions=RETRY)
-        return _Lease(self._pool, self.acquire_timeout_seconds)
+        return Lease(self._pool, self.acquire_timeout_seconds)
 
     # Transactions
 
@@ -299,7 +242,7 @@ class PostgresEngine(Engine[Any]):
     async def _run_for_piccolo(self, sql: str, args: Sequence[Any]) -> Any:
         async with self._any_connection() as connection:
             if sql.lstrip()[:8].upper().startswith(_SESSION_STATEMENTS):
-                _mark_changed(connection)
+                mark_changed(connection)
             return await connection.fetch(sql, *args)
 
     def transform_response_to_dicts(self, results: Iterable[Any]) -> list[dict[str, Any]]:
@@ -320,12 +263,6 @@ class PostgresEngine(Engine[Any]):
 
     async def prep_database(self) -> None:
         """Extensions are the operator's choice."""
-
-
-def _mark_changed(connection: PgConnection) -> None:
-    raw = connection._con  # type: ignore[attr-defined]
-    if isinstance(raw, PooledConnection):
-        raw.is_session_changed = True
 
 
 def _reason(error: BaseException) -> str:

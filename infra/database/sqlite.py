@@ -4,9 +4,7 @@ import asyncio
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,84 +13,22 @@ from piccolo.query.base import Query
 from piccolo.querystring import QueryString
 
 from domain.errors import Misconfigured, Unavailable
-from domain.wire import timestamp_text
 from infra.database.atomic import NO_BATCH, Atomic
-from infra.database.dialects import SQLITE, Dialect, fold_case, number_text
+from infra.database.dialects import SQLITE, Dialect
 from infra.database.failures import translated
+from infra.database.sqlite_connection import (
+    SqliteConnection,
+    execute,
+    execute_many,
+    fetch,
+    fetch_dicts,
+    rollback,
+)
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 
 OLDEST = (3, 35, 0)
-_PRAGMAS = (
-    # First, so that setting the journal mode already waits for another process.
-    "busy_timeout = {busy_milliseconds}",
-    "journal_mode = WAL",
-    "synchronous = NORMAL",
-    "foreign_keys = ON",
-    "temp_store = MEMORY",
-    "cache_size = -65536",
-    "mmap_size = 134217728",
-)
 _READS = ("SELECT", "EXPLAI", "VALUES")
 T = TypeVar("T")
-
-
-class SqliteConnection:
-    """One sqlite3 connection and the only thread that touches it."""
-
-    def __init__(self, database: str, *, is_reader: bool, busy_seconds: float) -> None:
-        self._database = database
-        self._is_reader = is_reader
-        self._busy_seconds = busy_seconds
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="millrace-sqlite")
-        self._raw: sqlite3.Connection | None = None
-
-    async def open(self) -> None:
-        """Connect and set the connection up."""
-        try:
-            await self.call(self._connect)
-        except BaseException:
-            self._thread.shutdown()
-            raise
-
-    def _connect(self) -> None:
-        raw = sqlite3.connect(
-            self._database,
-            isolation_level=None,
-            # Piccolo's own queries get Python values; ours select JSON and are not touched by it.
-            detect_types=sqlite3.PARSE_DECLTYPES | sqlite3.PARSE_COLNAMES,
-            uri=self._database.startswith("file:"),
-            cached_statements=256,
-        )
-        for pragma in _PRAGMAS:
-            raw.execute("PRAGMA " + pragma.format(busy_milliseconds=int(self._busy_seconds * 1000)))
-        raw.create_function("fold_case", 1, fold_case, deterministic=True)
-        raw.create_function("number_text", 1, number_text, deterministic=True)
-        if self._is_reader:
-            raw.execute("PRAGMA query_only = ON")
-        self._raw = raw
-
-    @property
-    def raw(self) -> sqlite3.Connection:
-        """The driver's connection; only for functions that run in this connection's thread."""
-        if self._raw is None:
-            raise Unavailable("The database is not open")
-        return self._raw
-
-    async def call(self, work: Callable[..., T], *args: Any) -> T:
-        """Run `work` in the connection's thread. A cancelled call still ends before the next one starts."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-
-    def interrupt(self) -> None:
-        """Stop the statement that runs now, from any thread."""
-        if self._raw is not None:
-            self._raw.interrupt()
-
-    async def close(self) -> None:
-        """Close after everything queued has run."""
-        if self._raw is not None:
-            await self.call(self._raw.close)
-            self._raw = None
-        self._thread.shutdown()
 
 
 class SqliteEngine(Engine[Any]):
@@ -176,16 +112,16 @@ class SqliteEngine(Engine[Any]):
 
     async def fetch(self, sql: str, *args: Any) -> list[Any]:
         """The rows of a statement as tuples."""
-        return await self._run(_fetch, sql, args, is_read=sql[:6].upper() in _READS)
+        return await self._run(fetch, sql, args, is_read=sql[:6].upper() in _READS)
 
     async def execute(self, sql: str, *args: Any) -> None:
         """Run a statement for its effect."""
-        await self._run(_execute, sql, args, is_read=False)
+        await self._run(execute, sql, args, is_read=False)
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement once per row, all in one transaction and one thread hop."""
         async with self.transaction():
-            await self._run(_execute_many, sql, list(rows), is_read=False)
+            await self._run(execute_many, sql, list(rows), is_read=False)
 
     async def _run(self, work: Callable[..., T], sql: str, args: Any, *, is_read: bool) -> T:
         with translated():
@@ -256,13 +192,13 @@ class SqliteEngine(Engine[Any]):
     async def _bracketed(self, connection: SqliteConnection, begin: str) -> AsyncIterator[None]:
         try:
             with translated():
-                await connection.call(_execute, connection.raw, begin, ())
+                await connection.call(execute, connection.raw, begin, ())
             yield
             with translated():
-                await connection.call(_execute, connection.raw, "COMMIT", ())
+                await connection.call(execute, connection.raw, "COMMIT", ())
         except BaseException:
             # Shielded: a cancelled task must not leave the writer inside of its transaction.
-            await asyncio.shield(connection.call(_rollback, connection.raw))
+            await asyncio.shield(connection.call(rollback, connection.raw))
             raise
 
     async def on_commit(self, callback: Callback) -> None:
@@ -273,10 +209,10 @@ class SqliteEngine(Engine[Any]):
 
     async def run_querystring(self, querystring: QueryString, in_pool: bool = True) -> Any:
         sql, args = querystring.compile_string(engine_type=self.engine_type)
-        return await self._run(_fetch_dicts, sql, args, is_read=sql.lstrip()[:6].upper() in _READS)
+        return await self._run(fetch_dicts, sql, args, is_read=sql.lstrip()[:6].upper() in _READS)
 
     async def run_ddl(self, ddl: str, in_pool: bool = True) -> Any:
-        return await self._run(_fetch_dicts, ddl, (), is_read=ddl.lstrip()[:6].upper() in _READS)
+        return await self._run(fetch_dicts, ddl, (), is_read=ddl.lstrip()[:6].upper() in _READS)
 
     def atomic(self) -> Atomic:
         return Atomic(self)
@@ -293,31 +229,3 @@ class SqliteEngine(Engine[Any]):
 
     async def prep_database(self) -> None:
         """Nothing to prepare."""
-
-
-def _adapted(args: Sequence[Any]) -> list[Any]:
-    """Timestamps as text of one fixed width, so that comparing text compares time."""
-    return [timestamp_text(arg) if isinstance(arg, datetime) and arg.tzinfo else arg for arg in args]
-
-
-def _fetch(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[Any]:
-    return raw.execute(sql, args).fetchall()
-
-
-def _execute(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> None:
-    raw.execute(sql, args)
-
-
-def _execute_many(raw: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-    raw.executemany(sql, rows)
-
-
-def _fetch_dicts(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:
-    cursor = raw.execute(sql, _adapted(args))
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def _rollback(raw: sqlite3.Connection) -> None:
-    if raw.in_transaction:
-        raw.execute("ROLLBACK")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from domain.errors import Misconfigured
-from domain.query.fields import INT64, Field, Kind, Operator, WrongValue, field_of, storable_text, to_utc
+from domain.query.derive import field_of
+from domain.query.fields import INT64, Field, Kind, Operator, WrongValue, storable_text, to_utc
 from tests.sample import ITEMS, Color
 
 ID = "01K5T0V9G8ZJ8Q6N4X3B7RM2WD"

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,22 +25,33 @@ def foreign_order_server() -> Iterator[Postgres]:
             yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def foreign_order_url(foreign_order_server: Postgres) -> Iterator[str]:
-    """The URL of an empty database that orders text by the rules of English."""
+    """The URL of a database that orders text by the rules of English."""
     foreign_order_server._execute(
         "CREATE DATABASE foreign_order TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LC_COLLATE 'C'"
     )
-    yield foreign_order_server.url.replace("/postgres", "/foreign_order").replace("//foreign_order@", "//postgres@")
+    yield urlsplit(foreign_order_server.url)._replace(path="/foreign_order").geturl()
     foreign_order_server.drop_database("foreign_order")
 
 
-@pytest.fixture(params=["SQLite file", "SQLite in memory", "PostgreSQL", "PostgreSQL with English order"])
-def any_database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database of every kind there is."""
+@pytest.fixture(scope="session")
+def contract_postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """The URL of a database that all contracts use one after the other."""
+    yield postgres_server.create_database("contracts")
+    postgres_server.drop_database("contracts")
+
+
+@pytest.fixture(
+    scope="session", params=["SQLite file", "SQLite in memory", "PostgreSQL", "PostgreSQL in English order"]
+)
+def any_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of every kind there is; tests make the tables they need anew."""
     kind = request.param
     if kind == "SQLite in memory":
         return "sqlite:///:memory:"
-    name = {"SQLite file": "sqlite_url", "PostgreSQL": "postgres_url"}.get(kind, "foreign_order_url")
-    url: str = request.getfixturevalue(name)
+    if kind == "SQLite file":
+        return f"sqlite:///{tmp_path_factory.mktemp('contracts') / 'database.sqlite3'}"
+    # By name, so that the tests with SQLite neither start PostgreSQL nor wait for it.
+    url: str = request.getfixturevalue("contract_postgres_url" if kind == "PostgreSQL" else "foreign_order_url")
     return url

@@ -24,8 +24,9 @@ BOUNDED: Resource[Item] = ITEMS.bounded(bounds_of(Items))
 
 @asynccontextmanager
 async def items(url: str, resource: Resource[Item] = BOUNDED, **options: Any) -> AsyncIterator[PiccoloRepository[Item]]:
-    """A repository of items in an empty table."""
+    """A repository of items in an empty table, whatever was left there."""
     async with opened(url, **options) as engine:
+        await engine.execute("DROP TABLE IF EXISTS items")
         await synchronize(engine, [Items])
         yield PiccoloRepository(resource, Items, engine)
 

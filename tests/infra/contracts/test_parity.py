@@ -2,7 +2,7 @@
 
 import sys
 import unicodedata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -31,7 +31,6 @@ from infra.database.repository import PiccoloRepository
 from tests.infra.contracts.databases import BOUNDED, TEXTS, choices, decoded, ids, items, refill, some_items, some_text
 from tests.infra.contracts.oracle import answer, plain, values
 from tests.sample import ITEMS, Item
-from tests.servers import Postgres
 
 Both = tuple[PiccoloRepository[Item], PiccoloRepository[Item]]
 parity = settings(
@@ -40,14 +39,8 @@ parity = settings(
 
 
 @pytest.fixture(scope="module")
-def module_database(postgres_server: Postgres) -> Iterator[str]:
-    yield postgres_server.create_database("parity")
-    postgres_server.drop_database("parity")
-
-
-@pytest.fixture(scope="module")
-async def both(module_database: str) -> AsyncIterator[Both]:
-    async with items("sqlite:///:memory:") as lite, items(module_database, pool_size=1) as postgres:
+async def both(contract_postgres_url: str) -> AsyncIterator[Both]:
+    async with items("sqlite:///:memory:") as lite, items(contract_postgres_url, pool_size=1) as postgres:
         yield lite, postgres
 
 

@@ -141,6 +141,26 @@ async def test_the_first_and_the_last_moment_of_all_are_kept(repository: Reposit
     assert (await repository.page(query)).size == 1
 
 
+WIDE = [f"x{number}" for number in range(150)]
+
+
+async def test_an_entity_may_have_very_many_fields(any_database_url: str) -> None:
+    annotations: dict[str, Any] = {"__annotations__": dict.fromkeys(WIDE, int), "__module__": __name__}
+    entity = type("Wide", (Entity,), annotations, kw_only=True)
+    table = type("Wides", (EntityTable,), {name: Integer() for name in WIDE} | {"__module__": __name__})
+    async with opened(any_database_url) as engine:
+        await engine.execute("DROP TABLE IF EXISTS wides")
+        await synchronize(engine, [table])
+        repository = PiccoloRepository(Resource(entity, "wides"), table, engine)
+        row = entity(**{name: number for number, name in enumerate(WIDE)})
+        await repository.insert(row)
+        assert await repository.find_all(BY_ID) == [row]
+        for names in (WIDE[:60], WIDE[:61], [*WIDE, "id"]):
+            document = await repository.document(row.id, names)
+            assert document is not None
+            assert decoded(document.json) == {name: getattr(row, name) for name in names}
+
+
 # Changes
 
 
@@ -425,6 +445,7 @@ async def test_a_field_may_have_any_name(any_database_url: str) -> None:
     numbers, lists = ("j", "r", "q", "c", "n", "row", "order", "select"), ("value", "path", "key", "json", "root")
     rows = [Odd(**dict.fromkeys(numbers, size), **{name: [f"l{size}"] for name in lists}) for size in (2, 10, 1)]  # type: ignore[arg-type]
     async with opened(any_database_url) as engine:
+        await engine.execute('DROP TABLE IF EXISTS "group"')
         await synchronize(engine, [Odds])
         repository = PiccoloRepository(Resource(Odd, "odds"), Odds, engine)
         await repository.insert_all(rows)

@@ -19,8 +19,8 @@ DAY = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-async def repository(database_url: str) -> AsyncIterator[Repository]:
-    async with items(database_url) as repository:
+async def repository(any_database_url: str) -> AsyncIterator[Repository]:
+    async with items(any_database_url) as repository:
         yield repository
 
 

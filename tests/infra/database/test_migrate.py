@@ -15,8 +15,9 @@ from piccolo.table import Table
 from domain.errors import Invalid, Misconfigured
 from infra.database.current import CURRENT_ENGINE
 from infra.database.engine import DatabaseEngine
-from infra.database.migrate import MigrationApp, Step, down, new, plan, status, up
+from infra.database.migrate import Step, down, new, plan, status, up
 from infra.database.piccolo_app import PRODUCT
+from infra.database.piccolo_environment import MigrationApp
 from infra.database.schema import compare, stored_columns
 from infra.database.secrets import Secrets
 from infra.database.table import EntityTable
@@ -186,6 +187,7 @@ async def test_tables_made_without_migrations_are_adopted_by_the_first(engine: D
     await up(engine, [app(None, table)])
     apps = [app(folder, table)]
     await new(apps[0], apps, description="adopted")
+    assert [line.endswith("adopted (only recorded)") for line in await plan(engine, apps)] == [True]
     [line] = await up(engine, apps)
     assert line.endswith("(the tables were there already and match; only recorded)")
     assert await up(engine, apps) == []
@@ -210,7 +212,8 @@ async def test_an_empty_migration_waits_for_its_words(tmp_path: Path) -> None:
 SCRIPT = """
 import asyncio, sys
 from pathlib import Path
-from infra.database.migrate import MigrationApp, up
+from infra.database.migrate import up
+from infra.database.piccolo_environment import MigrationApp
 from tests.infra.database.engines import opened
 
 async def main(url, folder):
@@ -280,3 +283,43 @@ async def test_apps_with_databases_of_their_own_may_migrate_at_once(tmp_path: Pa
             return [*done, *await down(engine, apps), *await up(engine, apps)]
 
     assert [len(done) for done in await asyncio.gather(*(start(number) for number in range(1, 6)))] == [4] * 5
+
+
+async def test_a_broken_rule_undoes_a_migration_too(engine: DatabaseEngine, tmp_path: Path) -> None:
+    twice = "INSERT INTO made VALUES (1)"
+    write(tmp_path / "m", "2025-01-01T00:00:00:000000", doing("CREATE TABLE made (a integer UNIQUE)", twice, twice))
+    with pytest.raises(Misconfigured, match=r'failed and was undone: The value of "a" is already taken'):
+        await up(engine, [app(tmp_path / "m")])
+
+
+async def test_a_column_goes_with_its_index(engine: DatabaseEngine, tmp_path: Path) -> None:
+    plain, indexed = things(), things(note=Text(null=True, default=None, index=True))
+    for table in (plain, indexed, plain):
+        apps = [app(tmp_path / "m", table)]
+        assert await new(apps[0], apps, description="next") is not None
+        await up(engine, apps)
+    assert "note" not in {column.name for column in await stored_columns(engine, plain)}
+    await down(engine, apps)
+    assert "note" in {column.name for column in await stored_columns(engine, plain)}
+    await down(engine, apps)
+    assert "note" not in {column.name for column in await stored_columns(engine, plain)}
+
+
+@pytest.mark.parametrize("is_renamed", [True, False])
+async def test_a_name_that_goes_and_one_that_comes_may_be_the_same(tmp_path: Path, is_renamed: bool) -> None:
+    asked: list[str] = []
+
+    def ask(question: str) -> bool:
+        asked.append(question)
+        return is_renamed
+
+    before = [app(tmp_path / "m", things(old=Integer()))]
+    after = [app(tmp_path / "m", things(fresh=Integer()))]
+    await new(before[0], before, description="first")
+    with pytest.raises(Misconfigured, match="--renamed or --not-renamed"):
+        await new(after[0], after, description="second")
+    file = await new(after[0], after, description="second", ask=ask)
+    assert file is not None
+    assert ("rename_column" in file.read_text()) == is_renamed
+    assert len(asked) == 1
+    assert "old" in asked[0]

@@ -265,3 +265,25 @@ async def test_more_readers_than_connections_take_turns(path: Path) -> None:
     await with_numbers(engine, 1)
     assert await asyncio.gather(*(numbers(engine) for _ in range(100))) == [[1]] * 100
     await engine.stop()
+
+
+async def test_work_that_a_stop_overtakes_is_unavailable(path: Path) -> None:
+    engine = SqliteEngine(path, readers=1)
+    await engine.start()
+    started, leave = asyncio.Event(), asyncio.Event()
+
+    async def read_slowly() -> None:
+        async with engine.transaction(read_only=True):
+            await engine.fetch("SELECT 1")
+            started.set()
+            await leave.wait()
+
+    slow = asyncio.create_task(read_slowly())
+    await started.wait()
+    waiting = asyncio.create_task(engine.fetch("SELECT 1"))
+    await asyncio.sleep(0)
+    await engine.stop()
+    leave.set()
+    async with asyncio.timeout(5):
+        results = await asyncio.gather(slow, waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable, Unavailable]

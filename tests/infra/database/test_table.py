@@ -82,6 +82,10 @@ def test_every_disagreement_is_named_at_once() -> None:
         (dict[str, int], Text(), "must be JSONB or JSON"),
         (bool, Integer(), "must be Boolean"),
         (list[str], Text(), "must be Array or JSONB or JSON"),
+        (list[dict[str, int]], Array(base_column=Text()), "cannot be kept in an Array: make Things.x a JSONB"),
+        (list[int], Array(base_column=Text()), "the members of Things.x must be"),
+        (list[str], Array(base_column=Varchar(length=5)), "may be longer than the 5 characters that Things.x holds"),
+        (list[Level], Array(base_column=Varchar(length=8)), "may be longer than the 8 characters"),
     ],
 )
 def test_a_column_that_cannot_hold_its_field_is_refused_with_what_to_change(
@@ -104,6 +108,8 @@ def test_a_column_that_cannot_hold_its_field_is_refused_with_what_to_change(
         (int, BigInt()),
         (Annotated[int, Meta(ge=0, le=100)], SmallInt()),
         (list[str], Array(base_column=Text())),
+        (list[Annotated[str, Meta(max_length=5)]], Array(base_column=Varchar(length=5))),
+        (list[Level], Array(base_column=Varchar(length=9))),
         (list[int], JSONB()),
         (Any, JSONB()),
         (Any, JSONB(null=True)),

@@ -210,16 +210,23 @@ async def test_a_task_that_outlives_a_savepoint_still_belongs_to_the_transaction
 
 async def test_statements_nobody_waited_for_never_join_the_transaction_of_another(engine: DatabaseEngine) -> None:
     """They run either in the transaction they were started in or on their own."""
+    has_begun = asyncio.Event()
+
+    async def add_two(id: int) -> None:
+        await add(engine, id)
+        has_begun.set()
+        await add(engine, id + 1000)
+
     async with engine.transaction():
-        stragglers = [asyncio.create_task(add(engine, id)) for id in range(1, 21)]
-        # Now the first of them holds the connection and the others wait for it.
-        await asyncio.wait(stragglers, return_when=asyncio.FIRST_COMPLETED)
+        stragglers = [asyncio.create_task(add_two(id)) for id in range(1, 21)]
+        # Now the first of them has had the connection and the others wait for it.
+        await has_begun.wait()
     async with undone(engine):
         await add(engine, 100)
         await add(engine, 101)
         await add(engine, 102)
     await asyncio.gather(*stragglers)
-    assert await numbers(engine) == list(range(1, 21))
+    assert await numbers(engine) == [*range(1, 21), *range(1001, 1021)]
 
 
 async def test_a_cancelled_transaction_is_undone_and_the_next_one_works(engine: DatabaseEngine) -> None:

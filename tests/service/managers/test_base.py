@@ -71,8 +71,8 @@ class Noting(Hooks[Item]):
 
 
 @pytest.fixture
-async def repository(database_url: str) -> AsyncIterator[Repository]:
-    async with items(database_url) as repository:
+async def repository(shared_database_url: str) -> AsyncIterator[Repository]:
+    async with items(shared_database_url) as repository:
         yield repository
 
 
