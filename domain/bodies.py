@@ -1,19 +1,20 @@
 """The request bodies of a resource, derived from its entity: what a client sends to create, replace or patch one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Annotated, Any, Generic, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from domain.entity import Ulid, duplicate_tags, parse_id
-from domain.errors import FieldError
-from domain.query.fields import Field, Kind, WrongValue, digits_of, to_utc
+from domain.errors import MOST_ERRORS, FieldError, cut
+from domain.query.fields import INT64, Field, Kind, WrongValue, digits_of, to_utc
 from domain.query.locate import too_deep
 from domain.query.resource import EntityT, Resource
-from domain.validation import invalid_fields, problem, rejected
+from domain.validation import declared_meta, invalid_fields, problem, rejected
 
 # No database needs more, and every step that walks a value does it recursively.
 _MOST_LEVELS = 100
@@ -51,8 +52,15 @@ class Bodies(Generic[EntityT]):
             name: constrained(hints[name], resource.fields[name]) for name in members if name not in resource.read_only
         }
         self.timestamps = tuple(name for name in self.types if resource.fields[name].kind is Kind.DATETIME)
+        self.integer_lists = tuple(
+            name
+            for name in self.types
+            if (item := resource.fields[name].item) is not None and item.kind is Kind.INTEGER
+        )
         self.decimals = tuple(name for name in self.types if resource.fields[name].kind is Kind.DECIMAL)
-        ignored = [(name, Any, UNSET) for name in sorted(resource.read_only)]
+        # What is read-only and hidden is nobody's business, so sending it is an error like any other.
+        ignored = [(name, Any, UNSET) for name in sorted(resource.read_only - resource.hidden)]
+        self._known = {*self.types, *(name for name, *_ in ignored)}
         settable: list[Any] = []
         for name, kind in self.types.items():
             if name == "id":
@@ -83,13 +91,12 @@ class Bodies(Generic[EntityT]):
         """The members of an RFC 7396 merge patch, not yet merged. Raises `InvalidBody` for what can never be right."""
         _check_depth(body)
         raw = decode_object(body)
-        errors = [
-            problem("unknown_field", f'unknown field "{name}"', (name,), raw[name], tuple(self.types))
-            for name in raw
-            if name not in self.types and name not in self.resource.read_only
-        ]
-        if errors:
-            raise rejected(errors)
+        unknown = [name for name in raw if name not in self._known]
+        if unknown:
+            raise rejected(
+                problem("unknown_field", f'unknown field "{cut(name)}"', (name,), raw[name], tuple(self.types))
+                for name in unknown
+            )
         return {name: value for name, value in raw.items() if name in self.types and name != "id"}
 
     def merge(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +106,13 @@ class Bodies(Generic[EntityT]):
         values: dict[str, Any] = {}
         for name, value in merged.items():
             try:
-                values[name] = msgspec.convert(value, self.types[name])
+                values[name] = msgspec.convert(value, self.types[name], str_keys=True)
             except (msgspec.ValidationError, OverflowError):
                 found = invalid_fields({name: value}, self.patch)
-                errors.extend(found or [problem("value_error", "is not valid", (name,), value)])
+                found = found or [problem("value_error", "is not valid", (name,), None)]
+                # What was merged holds stored values, which may be hidden: only what was sent is shown.
+                sent = cut(patch[name])
+                errors.extend(msgspec.structs.replace(error, input=sent) for error in found)
         if errors:
             raise rejected(errors)
         return self._checked(values, msgspec.json.encode(merged))
@@ -112,7 +122,7 @@ class Bodies(Generic[EntityT]):
         errors: list[FieldError] = []
         # The escape is the only way a NUL can stand in valid JSON, so most bodies are cleared by one scan.
         if b"\\u0000" in body:
-            errors.extend(_nul_errors(values, ()))
+            errors.extend(islice(_nul_errors(values, ()), MOST_ERRORS))
         if "id" in values:
             values["id"] = parse_id(values["id"])
         for name in self.timestamps:
@@ -128,7 +138,9 @@ class Bodies(Generic[EntityT]):
                     values[name] = fitting(value, self.resource.fields[name])
                 except WrongValue as error:
                     errors.append(problem("value_error", str(error), (name,), str(value)))
-        errors.extend(_duplicates(values.get("tags", ())))
+        for name in self.integer_lists:
+            errors.extend(islice(_beyond_64_bits(name, values.get(name) or ()), MOST_ERRORS))
+        errors.extend(islice(_duplicates(values.get("tags", ())), MOST_ERRORS))
         if errors:
             raise rejected(errors)
         return values
@@ -137,15 +149,20 @@ class Bodies(Generic[EntityT]):
         raw = decode_object(body)
         errors = invalid_fields(raw, kind)
         if isinstance(tags := raw.get("tags"), list):
-            errors.extend(_duplicates([tag for tag in tags if isinstance(tag, str)]))
+            errors.extend(islice(_duplicates([tag for tag in tags if isinstance(tag, str)]), MOST_ERRORS))
         return rejected(errors or [problem("value_error", "is not valid", (), body[:200].decode(errors="replace"))])
 
     def construct(self, values: Mapping[str, Any]) -> EntityT:
         """The entity with `values`. Raises `InvalidBody` when its own `__post_init__` refuses them."""
         try:
-            return self.entity(**values)
+            entity = self.entity(**values)
         except (ValueError, TypeError) as error:
             raise rejected([problem("value_error", str(error), (), None)]) from error
+        for name in self.decimals:
+            # A default, too, has the digits of its column from the start, not only once it is read back.
+            if isinstance(value := getattr(entity, name), Decimal):
+                setattr(entity, name, fitting(value, self.resource.fields[name]))
+        return entity
 
 
 def fitting(value: Decimal, field: Field) -> Decimal:
@@ -223,15 +240,6 @@ def constrained(annotation: Any, field: Field) -> Any:
     return kind | None if field.nullable else kind
 
 
-def declared_meta(annotation: Any) -> list[Meta]:
-    """The `Meta` of an annotation itself, also inside of a union with None; not that of a list's members."""
-    found = [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
-    if get_origin(annotation) not in {list, set, frozenset, dict}:
-        for part in getattr(annotation, "__args__", ()):
-            found.extend(declared_meta(part))
-    return found
-
-
 def member_annotation(annotation: Any) -> Any:
     """The annotation of the members of a list, whatever surrounds the list."""
     if get_origin(annotation) in {list, set, frozenset}:
@@ -245,22 +253,29 @@ def _struct(name: str, members: list[Any], resource: Resource[Any]) -> type[msgs
     )
 
 
-def _duplicates(tags: Sequence[str]) -> list[FieldError]:
-    return [problem("duplicate", f'tag "{tag}" stands more than once', ("tags",), tag) for tag in duplicate_tags(tags)]
+def _beyond_64_bits(name: str, numbers: Iterable[int]) -> Iterator[FieldError]:
+    low, high = INT64
+    for index, number in enumerate(numbers):
+        if not low <= number <= high:
+            yield problem("value_error", f"must be a whole number from {low} to {high}", (name, index), number)
 
 
-def _nul_errors(value: Any, path: tuple[str | int, ...]) -> list[FieldError]:
+def _duplicates(tags: Sequence[str]) -> Iterator[FieldError]:
+    for tag in duplicate_tags(tags):
+        yield problem("duplicate", f'tag "{cut(tag)}" stands more than once', ("tags",), tag)
+
+
+def _nul_errors(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
     if isinstance(value, str):
-        message = "holds a NUL character, which cannot be stored"
-        return [problem("value_error", message, path, value)] if "\0" in value else []
+        if "\0" in value:
+            yield problem("value_error", "holds a NUL character, which cannot be stored", path, value)
+        return
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
-        return [
-            error
-            for name, member in value.items()
-            for error in (*_nul_errors(name, (*path, name)), *_nul_errors(member, (*path, name)))
-        ]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [error for index, member in enumerate(value) for error in _nul_errors(member, (*path, index))]
-    return []
+        for name, member in value.items():
+            yield from _nul_errors(name, (*path, name))
+            yield from _nul_errors(member, (*path, name))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, member in enumerate(value):
+            yield from _nul_errors(member, (*path, index))

@@ -21,7 +21,7 @@ Ulid = Annotated[
         pattern="^[0-7][0-9A-HJKMNP-TV-Za-hjkmnp-tv-z]{25}$",
         min_length=26,
         max_length=26,
-        description="ULID: 26 characters of Crockford base32, time-ordered",
+        description="a ULID: 26 characters of Crockford base32, time-ordered",
         examples=["01K5T0V9G8ZJ8Q6N4X3B7RM2WD"],
     ),
 ]
@@ -30,7 +30,12 @@ Ulid = Annotated[
 Tag = Annotated[
     str,
     # The look-ahead keeps a trailing newline out: "$" alone would match before it.
-    Meta(pattern=r"^[\w-]+(?!\n)$", min_length=1, max_length=100),
+    Meta(
+        pattern=r"^[\w-]+(?!\n)$",
+        min_length=1,
+        max_length=100,
+        description="tag: 1 to 100 letters, digits, hyphens and underscores",
+    ),
 ]
 """A label: letters of any script, digits, hyphens and underscores, at most 100 characters."""
 
@@ -41,7 +46,7 @@ Email = Annotated[
     Meta(
         pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?!\n)$",
         max_length=254,
-        description="E-mail address",
+        description="an e-mail address",
         examples=["ada@example.com"],
     ),
 ]

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 VALUE_LIMIT = 200
+MOST_ERRORS = 100
+"""How many errors one reply lists; a body of nothing but errors must not become a larger reply."""
 
 
 class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,12 +28,16 @@ class FieldError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     allowed: tuple[Any, ...] | None = None
 
 
+_encoder = json.JSONEncoder(default=str, ensure_ascii=False)
+
+
 def cut(value: Any) -> Any:
     """`value` when it is small enough to repeat to the client, otherwise the start of its text."""
     if value is None or isinstance(value, bool | int | float):
         text = str(value)
         return value if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…"
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+    # Piece by piece, and no further than needed: the value may be all that a client is allowed to send.
+    text = value if isinstance(value, str) else "".join(islice(_encoder.iterencode(value), VALUE_LIMIT))
     return encodable(text if len(text) <= VALUE_LIMIT else f"{text[:VALUE_LIMIT]}…")
 
 

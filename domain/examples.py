@@ -4,9 +4,10 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from domain.bodies import Bodies, declared_meta
+from domain.bodies import Bodies
 from domain.errors import InvalidBody
 from domain.query import Field, Kind, Resource
+from domain.validation import declared_meta
 
 _VALUES: dict[Kind, Any] = {
     Kind.BOOLEAN: True,

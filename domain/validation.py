@@ -4,14 +4,15 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec import Meta
 
-from domain.errors import FieldError, InvalidBody, cut, field_error
+from domain.errors import MOST_ERRORS, FieldError, InvalidBody, cut, field_error
 
-_MOST = 100
 _AT = re.compile(r" - at `.*`$")
 
 
@@ -19,15 +20,15 @@ def invalid_fields(value: Any, kind: Any) -> list[FieldError]:
     """Every reason why the decoded JSON `value` is not a `kind`, at most 100; empty when it is one."""
     errors: list[FieldError] = []
     _walk(value, kind, (), errors)
-    return errors[:_MOST]
+    return errors[:MOST_ERRORS]
 
 
-def rejected(errors: list[FieldError]) -> InvalidBody:
-    """The error for a body with `errors`."""
-    first, *others = errors
+def rejected(errors: Iterable[FieldError]) -> InvalidBody:
+    """The error for a body with `errors`, the first hundred of them."""
+    first, *others = found = list(islice(errors, MOST_ERRORS))
     where = f" at {first.pointer}" if first.pointer else ""
     more = f" (and {len(others)} more)" if others else ""
-    return InvalidBody(f"Request validation failed: {first.msg}{where}{more}", errors=errors)
+    return InvalidBody(f"Request validation failed: {first.msg}{where}{more}", errors=found)
 
 
 def problem(
@@ -46,7 +47,7 @@ def _walk(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[Field
         (item,) = typing.get_args(bare)
         for index, member in enumerate(value):
             _walk(member, item, (*path, index), errors)
-            if len(errors) > _MOST:
+            if len(errors) >= MOST_ERRORS:
                 return
     if len(errors) == before:
         _whole(value, kind, path, errors)
@@ -62,19 +63,30 @@ def _members(
         elif member.required:
             errors.append(problem("missing", f'"{name}" is required', (*path, name), None))
     if kind.__struct_config__.forbid_unknown_fields:
+        unknown = (name for name in value if name not in known)
         errors.extend(
             problem("unknown_field", f'unknown field "{cut(name)}"', (*path, name), value[name], tuple(known))
-            for name in value
-            if name not in known
+            for name in islice(unknown, MOST_ERRORS)
         )
 
 
 def _whole(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[FieldError]) -> None:
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(value, kind, str_keys=True)
     except (msgspec.ValidationError, OverflowError) as error:
         allowed = _choices(_bare(kind, value))
-        errors.append(problem("value_error", _AT.sub("", str(error)), path, value, allowed))
+        described = next((meta.description for meta in declared_meta(kind) if meta.description), None)
+        message = f"Expected {described}" if described and isinstance(value, str) else _AT.sub("", str(error))
+        errors.append(problem("value_error", message, path, value, allowed))
+
+
+def declared_meta(annotation: Any) -> list[Meta]:
+    """The `Meta` of an annotation itself, also inside of a union with None; not that of a list's members."""
+    found = [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
+    if typing.get_origin(annotation) not in {list, set, frozenset, dict}:
+        for part in getattr(annotation, "__args__", ()):
+            found.extend(declared_meta(part))
+    return found
 
 
 def _bare(kind: Any, value: Any) -> Any:

@@ -23,6 +23,7 @@ from infra.database.url import parse_url
 from service.container import Design, ResourceDesign
 from service.http.application import Service
 from service.http.crud import Operation, Permissions
+from service.http.dto import entity_dto
 from service.http.overrides import overridden
 from service.http.problems import on_http_exception, on_service_error, on_unexpected
 from service.http.running import Running
@@ -223,6 +224,7 @@ class ServiceBuilder:
                 HTTPException: on_http_exception,
                 Exception: on_unexpected,
             },
+            return_dto=entity_dto([resource for resource, _ in resources]),
             lifespan=[lifespan],
             openapi_config=None,
             logging_config=None,

@@ -1,5 +1,6 @@
 """Puts the adapters and the managers of one service together: opened together, closed together."""
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from infra.telemetry.logging import configure_logging
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
 from service.settings import Settings
+
+logger = logging.getLogger("millrace.database")
 
 
 class ResourceDesign(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +93,8 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
     if engine is None:
         yield Container(database=None, managers={}, secret=_own_secret(settings) or secrets.token_bytes(32))
         return
-    await engine.start()
     try:
+        await engine.start()
         use_engine(engine)
         await _prepare_schema(engine, settings, design)
         yield Container(
@@ -142,7 +145,8 @@ async def database_check(engine: DatabaseEngine | None) -> CheckResult:
 async def _prepare_schema(engine: DatabaseEngine, settings: Settings, design: Design) -> None:
     apps = design.migration_apps
     if settings.is_migrating_on_start:
-        await up(engine, apps)
+        for line in await up(engine, apps):
+            logger.info("%s", line)
         return
     for app in apps:
         drift = await compare(engine, app.tables)

@@ -1,5 +1,6 @@
 """The running of an app: opened with its server, closed with it, and everything between the two."""
 
+import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -49,7 +50,8 @@ class Lifespan:
             self.container = container
             running.managers = dict(container.managers)
             running.secret = container.secret
-            running.draining.clear()
+            # A new one for each run: it belongs to the event loop it is first waited for in.
+            running.draining = asyncio.Event()
             try:
                 for start in self._starts:
                     await _call(start, app)

@@ -77,8 +77,8 @@ async def _opened(settings: Settings, design: Design) -> AsyncIterator[DatabaseE
     _database_of(design)
     engine = make_engine(settings, design)
     assert engine is not None
-    await engine.start()
     try:
+        await engine.start()
         yield engine
     finally:
         await engine.stop()

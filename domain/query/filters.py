@@ -3,7 +3,7 @@
 import json
 from typing import Any, NoReturn
 
-from domain.errors import FieldError, cut, field_error
+from domain.errors import MOST_ERRORS, FieldError, cut, field_error
 from domain.query.fields import Field, Kind, Operator, WrongValue
 from domain.query.locate import position, too_deep
 from domain.query.options import AllOf, AnyOf, Comparison, FilterSpec, Negation
@@ -33,7 +33,13 @@ class Problems:
         at: int | None = None,
     ) -> None:
         """Note one error; `loc` starts with `query` or `body`."""
-        self.errors.append(field_error(kind, message, loc, value=value, allowed=allowed, position=at))
+        if not self.is_full:
+            self.errors.append(field_error(kind, message, loc, value=value, allowed=allowed, position=at))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many errors as one reply lists; looking for more would only take time."""
+        return len(self.errors) >= MOST_ERRORS
 
 
 class FilterReader:
@@ -64,7 +70,7 @@ class FilterReader:
         """The tree for a decoded filter; None when it is empty or wrong."""
         spec = self._object(value, (), depth=1)
         if self.nodes > self.resource.limits.nodes:
-            self._note("too_many_nodes", f"has {self.nodes} comparisons; at most {self.resource.limits.nodes}", ())
+            self._note("too_many_nodes", f"has more than {self.resource.limits.nodes} comparisons", ())
             return None
         if self.values > _MAX_VALUES:
             self._note("too_many_values", f"lists {self.values} values; at most {_MAX_VALUES} in all", ())
@@ -91,7 +97,7 @@ class FilterReader:
         value: Any = None,
         allowed: tuple[Any, ...] | None = None,
     ) -> None:
-        at = position(self.source, path) if self.source is not None else None
+        at = position(self.source, path) if self.source is not None and not self.problems.is_full else None
         self.problems.add(kind, message, (*self.origin, *path), value=value, allowed=allowed, at=at)
 
     def _object(self, value: Any, path: tuple[str | int, ...], *, depth: int) -> FilterSpec | None:
@@ -101,8 +107,13 @@ class FilterReader:
         if depth > self.resource.limits.depth:
             self._note("too_deep", f"nests more than {self.resource.limits.depth} levels of and, or, not", path)
             return None
+        if not value and depth > 1:
+            # An empty part compares nothing and still becomes SQL.
+            self.nodes += 1
         parts: list[FilterSpec] = []
         for name, condition in value.items():
+            if self._is_over:
+                break
             here = (*path, name)
             part = (
                 self._logic(name, condition, here, depth=depth)
@@ -113,6 +124,11 @@ class FilterReader:
                 parts.append(part)
         return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether the filter is refused already, whatever else it holds."""
+        return self.nodes > self.resource.limits.nodes or self.problems.is_full
+
     def _logic(self, name: str, value: Any, path: tuple[str | int, ...], *, depth: int) -> FilterSpec | None:
         if name == "not":
             part = self._object(value, path, depth=depth + 1)
@@ -120,7 +136,10 @@ class FilterReader:
         if not isinstance(value, list) or not value:
             self._note("filter_list", f'"{name}" takes a non-empty list of filter objects', path, value=value)
             return None
-        read = [self._object(item, (*path, index), depth=depth + 1) for index, item in enumerate(value)]
+        read = [
+            None if self._is_over else self._object(item, (*path, index), depth=depth + 1)
+            for index, item in enumerate(value)
+        ]
         parts = tuple(part for part in read if part is not None)
         return AllOf(parts) if name == "and" else AnyOf(parts)
 

@@ -22,17 +22,21 @@ def _names(problems: Problems, value: Any, parameter: str, *, origin: str) -> li
     if isinstance(value, str):
         return [part.strip(" ") for part in value.split(",")]
     if origin == "body" and isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return value
+        return [part.strip(" ") for part in value]
     problems.add("type", f'"{parameter}" takes names, separated by commas', (origin, parameter), value=value)
     return []
 
 
 def read_sort(resource: Resource[Any], problems: Problems, value: Any, *, origin: str) -> tuple[Sort, ...]:
     keys: list[Sort] = []
-    for part in _names(problems, value, "sort", origin=origin):
+    parts = _names(problems, value, "sort", origin=origin)
+    if len(parts) > _MAX_SORTS:
+        problems.add("too_many", f'"sort" has {len(parts)} keys; at most {_MAX_SORTS}', (origin, "sort"), value=value)
+        parts = []
+    for part in parts:
         # A "+" in a URL arrives as a space, so "+name", " name" and "name" all mean ascending.
         name = part.lstrip("+- ")
-        if name not in resource.sortable or part.lstrip(" ") not in {name, f"+{name}", f"-{name}"}:
+        if name not in resource.sortable or part not in {name, f"+{name}", f"-{name}"}:
             problems.add(
                 "unknown_field",
                 f'"sort" cannot use "{part}"{suggestion(name, resource.sortable)}',
@@ -44,8 +48,6 @@ def read_sort(resource: Resource[Any], problems: Problems, value: Any, *, origin
             problems.add("repeated", f'"sort" names "{name}" twice', (origin, "sort"), value=value)
         else:
             keys.append(Sort(name, part.startswith("-")))
-    if len(keys) > _MAX_SORTS:
-        problems.add("too_many", f'"sort" has {len(keys)} keys; at most {_MAX_SORTS}', (origin, "sort"))
     if not any(key.field == "id" for key in keys):
         keys.append(Sort("id"))
     return tuple(keys)
@@ -55,6 +57,10 @@ def read_fields(resource: Resource[Any], problems: Problems, value: Any, *, orig
     if value is None:
         return None
     names = _names(problems, value, "fields", origin=origin)
+    most = len(resource.fields)
+    if len(names) > most:
+        problems.add("too_many", f'"fields" names {len(names)} fields; at most {most}', (origin, "fields"), value=value)
+        return None
     for name in names:
         if name not in resource.readable:
             problems.add(

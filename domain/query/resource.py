@@ -105,7 +105,14 @@ class Resource(Generic[EntityT]):
         return tuple(name for name in self.fields if name in chosen)
 
     def _check_defaults(self) -> None:
+        if self.entity.__struct_config__.tag is not None:
+            raise Misconfigured(f"{self.entity.__name__} has a tag: an entity is stored without one, so leave it out")
         for member in msgspec.structs.fields(self.entity):
+            if member.encode_name != member.name:
+                raise Misconfigured(
+                    f"{self.entity.__name__}.{member.name} is renamed to {member.encode_name!r}: a field has one name, "
+                    "in the table, in queries and on the wire"
+                )
             if member.required and member.name in self.read_only:
                 raise Misconfigured(f"Resource {self.name}: {member.name!r} is read-only, so it needs a default value")
 

@@ -66,7 +66,11 @@ def health_router(path: str, probe: Probe, running: Running, tags: list[str]) ->
                 return _reply(HealthStatus(HealthState.UNHEALTHY, {"draining": draining}))
             return _reply(await probe.status())
 
-        @get("/$stream", summary="Health as server-sent events, one per poll_interval seconds")
+        @get(
+            "/$stream",
+            media_type="text/event-stream",
+            summary="Health as server-sent events",
+        )
         async def stream(self, request: Request[Any, Any, Any]) -> Stream:
             interval = poll_interval(request)
             events = _events(probe, running, interval)

@@ -101,6 +101,7 @@ class _Exchange:
         self._started = time.perf_counter()
         self._header = (REQUEST_ID, request_id.encode())
         self.is_head = self.method == "HEAD"
+        self._is_over = False
         # HEAD is GET without the body, for every route there is.
         self.scope = cast("HTTPScope", {**scope, "method": "GET"}) if self.is_head else scope
 
@@ -111,7 +112,11 @@ class _Exchange:
             if self.method == "OPTIONS":
                 self._complete_allow(message)
         elif self.is_head and message["type"] == "http.response.body":
-            message["body"] = b""
+            if self._is_over:
+                return
+            # The first piece is the last: a stream would otherwise run for nobody.
+            self._is_over = True
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     def _complete_allow(self, message: HTTPResponseStartEvent) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from litestar.types import Scope
 
@@ -33,15 +33,26 @@ def is_unmodified(if_none_match: str, tag: str) -> bool:
     return if_none_match.strip() == "*" or any(f'"{opaque}"' == tag for _, opaque in _TAG.findall(if_none_match))
 
 
-def expectation(if_match: str | None) -> Callable[[str], bool] | None:
-    """What `If-Match` demands of the stored version; None without the header.
+def expectation(if_match: str | None, if_none_match: str | None = None) -> Callable[[str], bool] | None:
+    """What `If-Match` and `If-None-Match` demand of the stored version before a change; None without both.
 
     A change concerns the whole entity, so the tag of any representation of a version stands for that version.
     """
-    if if_match is None:
+    if if_match is None and if_none_match is None:
         return None
-    if if_match.strip() == "*":
-        return lambda version: True
     # If-Match compares strongly: a weak tag matches nothing.
-    versions: Sequence[str] = [opaque.partition("-")[0] for weak, opaque in _TAG.findall(if_match) if not weak]
-    return lambda version: version.translate(_TO_DIGITS) in versions
+    wanted = None if if_match is None else _versions(if_match, is_strong=True)
+    unwanted = None if if_none_match is None else _versions(if_none_match, is_strong=False)
+
+    def is_expected(version: str) -> bool:
+        digits = version.translate(_TO_DIGITS)
+        is_wanted = wanted is None or "*" in wanted or digits in wanted
+        return is_wanted and (unwanted is None or not ("*" in unwanted or digits in unwanted))
+
+    return is_expected
+
+
+def _versions(tags: str, *, is_strong: bool) -> set[str]:
+    if tags.strip() == "*":
+        return {"*"}
+    return {opaque.partition("-")[0] for weak, opaque in _TAG.findall(tags) if not (weak and is_strong)}

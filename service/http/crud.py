@@ -17,13 +17,13 @@ from domain.errors import Misconfigured
 from domain.query import Resource, parse_body
 from domain.wire import timestamp_text
 from service.http.conditional import entity_tag, expectation, header, is_unmodified, shape
-from service.http.dto import Shown, body_dto, decode_query_body, entity_dto, read_model, required
+from service.http.dto import Shown, body_dto, decode_query_body, read_model, required
 from service.http.listing import list_response
 from service.http.query import no_parameters, read_fields, read_query
 from service.http.reply import Reply
 from service.http.running import Running
 from service.http.schema import resource_schema
-from service.managers.base import Manager
+from service.managers.base import Expectation, Manager
 
 AnyRequest = Request[Any, Any, Any]
 Body = Mapping[str, Any]
@@ -88,7 +88,6 @@ def crud_router(
         path=resource.path,
         route_handlers=handlers,
         dependencies={"manager": Provide(provide_manager, sync_to_thread=False)},
-        return_dto=entity_dto(resource, routes.model),
         tags=[resource.name],
     )
 
@@ -191,7 +190,7 @@ class _Routes:
 
         async def replace(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
             no_parameters(request.scope)
-            expected = expectation(header(request.scope, b"if-match"))
+            expected = _expectation(request)
             entity = await self._manager().replace(id, required(data), is_expected=expected)
             return self._entity(entity)
 
@@ -205,7 +204,7 @@ class _Routes:
 
         async def update(request: AnyRequest, id: FromPath[str], data: Any = None) -> Any:
             no_parameters(request.scope)
-            expected = expectation(header(request.scope, b"if-match"))
+            expected = _expectation(request)
             entity = await self._manager().patch(id, required(data), is_expected=expected)
             return self._entity(entity)
 
@@ -219,7 +218,7 @@ class _Routes:
 
         async def remove(request: AnyRequest, id: FromPath[str]) -> None:
             no_parameters(request.scope)
-            await self._manager().delete(id, is_expected=expectation(header(request.scope, b"if-match")))
+            await self._manager().delete(id, is_expected=_expectation(request))
 
         return delete("/{id:str}", status_code=HTTP_204_NO_CONTENT, include_in_schema=False)(remove)
 
@@ -234,6 +233,10 @@ def _user_operation(resource: Resource[Any], operation: Operation) -> HTTPRouteH
         summary=operation.summary,
         operation_id=f"{resource.name}_{name.replace('-', '_')}",
     )(operation.handler)
+
+
+def _expectation(request: AnyRequest) -> Expectation | None:
+    return expectation(header(request.scope, b"if-match"), header(request.scope, b"if-none-match"))
 
 
 def _location(request: AnyRequest, path: str) -> str:

@@ -3,10 +3,11 @@
 No `from __future__ import annotations` here or in any module with handlers: Litestar reads the real types.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
+from litestar import Response
 from litestar.dto import MsgspecDTO
 from litestar.openapi.spec import Reference, Schema
 from litestar.status_codes import HTTP_200_OK
@@ -55,13 +56,13 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class EntityDTO(MsgspecDTO[Any]):
-    """Shapes what handlers of a resource return: entities go out without hidden fields, timestamps in one width.
+    """Shapes what the handlers of an app return: entities go out without hidden fields, timestamps in one width.
 
-    Whatever else a handler returns is left to Litestar.
+    It finds entities also inside of lists, objects, Structs and responses; the rest is left to Litestar.
     """
 
-    resource: ClassVar[Resource[Any]]
-    shown_as: ClassVar[type[msgspec.Struct]]
+    hidden: ClassVar[Mapping[type[Entity], frozenset[str]]]
+    models: ClassVar[Mapping[Any, type[msgspec.Struct]]]
 
     @classmethod
     def is_supported_model_type_field(cls, field_definition: FieldDefinition) -> bool:
@@ -75,9 +76,12 @@ class EntityDTO(MsgspecDTO[Any]):
     def create_openapi_schema(
         cls, field_definition: FieldDefinition, handler_id: str, schema_creator: Any
     ) -> Reference | Schema:
-        if field_definition.annotation is cls.resource.entity:
-            field_definition = FieldDefinition.from_annotation(cls.shown_as)
-        schema: Reference | Schema = schema_creator.for_field_definition(field_definition)
+        if field_definition.is_subclass_of(Response):
+            inner = field_definition.inner_types
+            field_definition = inner[0] if inner else FieldDefinition.from_annotation(Any)
+        shown = cls.models.get(field_definition.annotation) if not field_definition.args else None
+        definition = field_definition if shown is None else FieldDefinition.from_annotation(shown)
+        schema: Reference | Schema = schema_creator.for_field_definition(definition)
         return schema
 
     def data_to_encodable_type(self, data: Any) -> Any:
@@ -85,19 +89,39 @@ class EntityDTO(MsgspecDTO[Any]):
             content = data.content
             body = content.json if isinstance(content, Document) else self._encoded(content)
             return Reply(body, data.headers, status=data.status)
-        if isinstance(data, self.resource.entity):
-            return msgspec.Raw(self._encoded(data))
-        if isinstance(data, list | tuple):
-            return [self.data_to_encodable_type(item) for item in data]
-        return data
+        if isinstance(data, Response):
+            data.content = self._shaped(data.content)
+            return data
+        return self._shaped(data)
+
+    def _shaped(self, value: Any) -> Any:
+        if isinstance(value, Entity):
+            return msgspec.Raw(self._encoded(value))
+        if isinstance(value, Mapping):
+            return {name: self._shaped(member) for name, member in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [self._shaped(member) for member in value]
+        if isinstance(value, msgspec.Struct):
+            given = {member.encode_name: getattr(value, member.name) for member in msgspec.structs.fields(value)}
+            shaped = {name: self._shaped(member) for name, member in given.items()}
+            # A Struct without an entity in it knows best how it is encoded.
+            return value if all(_is_same(given[name], shaped[name]) for name in given) else shaped
+        return value
 
     def _encoded(self, entity: Entity) -> bytes:
-        return encode_struct(entity, without=self.resource.hidden)
+        hidden = next((self.hidden[kind] for kind in type(entity).__mro__ if kind in self.hidden), frozenset[str]())
+        return encode_struct(entity, without=hidden)
 
 
-def entity_dto(resource: Resource[Any], shown_as: type[msgspec.Struct]) -> type[EntityDTO]:
-    """The DTO for what handlers of `resource` return."""
-    return type(f"{shown_as.__name__}DTO", (EntityDTO[shown_as],), {"resource": resource, "shown_as": shown_as})  # type: ignore[misc]
+def _is_same(given: Any, shaped: Any) -> bool:
+    return given is shaped or (not isinstance(shaped, msgspec.Raw) and type(given) is type(shaped) and given == shaped)
+
+
+def entity_dto(resources: Sequence[Resource[Any]]) -> type[EntityDTO]:
+    """The DTO for what the handlers of an app with these resources return."""
+    hidden = {resource.entity: resource.hidden for resource in resources}
+    models = {resource.entity: read_model(resource) for resource in resources}
+    return type("AppEntityDTO", (EntityDTO,), {"hidden": hidden, "models": models})
 
 
 def read_model(resource: Resource[Any]) -> type[msgspec.Struct]:

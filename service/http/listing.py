@@ -13,6 +13,7 @@ from service.http.query import parameters
 from service.http.reply import Reply
 
 _encode = msgspec.json.Encoder().encode
+_LONGEST_LINK = 4096
 _WINDOW = ("page", "size", "limit", "cursor")
 
 
@@ -62,4 +63,5 @@ def _next_link(request: Request[Any, Any, Any], limit: int, cursor: str | None) 
         return {}
     kept = [(name, value) for name, value in parameters(request.scope) if name not in _WINDOW]
     target = f"{request.scope['path']}?{urlencode([*kept, ('limit', str(limit)), ('cursor', cursor)])}"
-    return {"link": f'<{target}>; rel="next"'}
+    # A server takes headers of a few kilobytes only; a very long sort value is followed by the cursor in a body.
+    return {"link": f'<{target}>; rel="next"'} if len(target) <= _LONGEST_LINK else {}

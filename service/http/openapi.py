@@ -42,12 +42,15 @@ class Described(msgspec.Struct, frozen=True):
 
 def openapi_document(base: Json, described: Sequence[Described]) -> Json:
     """Litestar's document `base` with the resources' routes and schemas added."""
-    paths: Json = dict(base.get("paths") or {})
+    theirs: Json = dict(base.get("paths") or {})
+    # What the service is about comes first.
+    paths: Json = {}
     models: list[type[msgspec.Struct]] = [Problem, HealthStatus, ServiceInfo]
     for item in described:
         models += [read_model(item.resource), item.bodies.create, item.bodies.patch]
         for path, operations in _paths(item).items():
-            paths[path] = {**paths.get(path, {}), **operations}
+            paths[path] = {**theirs.pop(path, {}), **operations}
+    paths |= theirs
     _, schemas = msgspec.json.schema_components(models, ref_template=REF)
     for item in described:
         _polish(item, schemas)
@@ -57,7 +60,15 @@ def openapi_document(base: Json, described: Sequence[Described]) -> Json:
         for operation in path.values():
             if isinstance(operation, dict) and "responses" in operation:
                 _own_errors(operation["responses"])
+                _named_media_types(operation["responses"])
     return {**base, "openapi": "3.1.0", "paths": paths, "components": components}
+
+
+def _named_media_types(responses: Json) -> None:
+    """Litestar leaves the name empty where a handler returns a response and says no more."""
+    for response in responses.values():
+        if "" in response.get("content", {}):
+            response["content"]["application/json"] = response["content"].pop("")
 
 
 def _own_errors(responses: Json) -> None:
@@ -85,7 +96,7 @@ def _paths(item: Described) -> dict[str, Json]:
     entity = {"$ref": REF.format(name=read_model(resource).__name__)}
     collection: Json = {}
     single: Json = {}
-    paths: dict[str, Json] = {}
+    paths: dict[str, Json] = {resource.path: collection, f"{resource.path}/{{id}}": single}
     if allowed.read:
         collection["get"] = _list(resource, entity, shown)
         single["get"] = _get(resource, entity, shown)
@@ -101,11 +112,7 @@ def _paths(item: Described) -> dict[str, Json]:
         )
     if allowed.delete:
         single["delete"] = _delete(resource)
-    if collection:
-        paths[resource.path] = collection
-    if single:
-        paths[f"{resource.path}/{{id}}"] = single
-    return paths
+    return {path: operations for path, operations in paths.items() if operations}
 
 
 def _operation(resource: Resource[Any], verb: str, summary: str, responses: Json, **more: Any) -> Json:

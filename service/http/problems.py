@@ -16,6 +16,7 @@ from domain.errors import FieldError, ServiceError
 logger = logging.getLogger("millrace.http")
 
 MEDIA_TYPE = "application/problem+json"
+_GONE = "client disconnected prematurely"
 URN = "urn:servicekit:error:"
 
 STATUSES: Mapping[str, tuple[int, str]] = {
@@ -88,7 +89,7 @@ def problem_bytes(
 
 def on_service_error(request: Request[Any, Any, Any], error: ServiceError) -> Response[bytes]:
     """An error raised on purpose."""
-    status, kind = STATUSES[error.code]
+    status, kind = _status_of(error)
     extensions = dict(error.extensions)
     headers = {}
     if "retry_after" in extensions:
@@ -96,27 +97,38 @@ def on_service_error(request: Request[Any, Any, Any], error: ServiceError) -> Re
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # What is away is no bug, so its cause is enough; a traceback for each request would bury it.
         cause = f" ({error.__cause__})" if error.__cause__ else ""
-        logger.warning("%s %s: %s%s", request.method, request.url.path, error.detail, cause)
+        logger.warning("%s %s: %s%s", request.method, request.scope["path"], error.detail, cause)
     return _response(
         request, status, kind, error.title, error.detail, errors=error.errors, extensions=extensions, headers=headers
     )
 
 
+def _status_of(error: ServiceError) -> tuple[int, str]:
+    """The status of an error, or of the nearest one of ours that a user's own derives from."""
+    codes = (getattr(kind, "code", "") for kind in type(error).__mro__)
+    return next(STATUSES[code] for code in codes if code in STATUSES)
+
+
 def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """An error of the framework: no such path, wrong method, a body too large, an invalid parameter."""
     status = error.status_code
+    path: str = request.scope["path"]
+    if error.detail == _GONE:
+        # Nobody is left to read the answer, and nothing is wrong here.
+        logger.info("%s %s: the client went away in the middle of its request", request.method, path)
+        return _response(request, 400, "bad-request", "Bad Request", "The request ended before its body did")
     headers = {
         name: value for name, value in (error.headers or {}).items() if name.lower() not in {"content-type", "allow"}
     }
     detail = str(error.detail or HTTPStatus(status).phrase)
     if status == HTTP_404_NOT_FOUND and detail == HTTPStatus.NOT_FOUND.phrase:
-        detail = f"There is nothing at {request.url.path}"
+        detail = f"There is nothing at {path}"
     if status == HTTP_405_METHOD_NOT_ALLOWED:
-        allowed = allowed_methods(request.app, request.scope["path"])
+        allowed = allowed_methods(request.app, path)
         headers["Allow"] = ", ".join(allowed)
-        detail = f"{request.url.path} does not take {request.method}; it takes {', '.join(allowed)}"
+        detail = f"{path} does not take {request.method}; it takes {', '.join(allowed)}"
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        logger.error("%s %s: %s", request.method, request.url.path, detail, exc_info=error)
+        logger.error("%s %s: %s", request.method, path, detail, exc_info=error)
     return _response(
         request,
         status,
@@ -130,7 +142,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """A bug. The client learns where to look, not what happened; the log has all of it."""
-    logger.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
+    logger.error("unhandled error in %s %s", request.method, request.scope["path"], exc_info=error)
     detail = "An unexpected error occurred; the trace_id finds it in the log"
     return _response(request, 500, "internal", "Internal Server Error", detail)
 
@@ -181,7 +193,7 @@ def _response(
         kind=kind,
         title=title,
         detail=detail,
-        instance=request.url.path,
+        instance=request.scope["path"],
         errors=errors,
         extensions=extensions,
     )

@@ -134,7 +134,7 @@ class Manager(Generic[EntityT]):
         async with self.transactions.transaction():
             before = await self._get(identifier, lock=True)
             self._check_version(before, is_expected)
-            stored = msgspec.to_builtins(before)
+            stored = msgspec.to_builtins(before, str_keys=True)
             values = self.bodies.merge(stored, patch)
             whole = {name: getattr(before, name) for name in self._members}
             return await self._update(Change(before, self.bodies.construct({**whole, **values})))

@@ -148,8 +148,8 @@ def nested(levels: int) -> Any:
     [
         ({"depth": 3}, nested(3), nested(4), "nests more than 3 levels"),
         ({"depth": 2}, {"or": [{"size": 1}]}, {"or": [{"and": [{}]}]}, "nests more than 2 levels"),
-        ({"nodes": 3}, {"or": [{"size": 1}] * 3}, {"or": [{"size": 1}] * 4}, "has 4 comparisons; at most 3"),
-        ({"nodes": 1}, {"size": {"gt": 1}}, {"size": {"gt": 1, "lt": 5}}, "has 2 comparisons; at most 1"),
+        ({"nodes": 3}, {"or": [{"size": 1}] * 3}, {"or": [{"size": 1}] * 4}, "has more than 3 comparisons"),
+        ({"nodes": 1}, {"size": {"gt": 1}}, {"size": {"gt": 1, "lt": 5}}, "has more than 1 comparisons"),
         ({"choices": 2}, {"size": {"in": [1, 2]}}, {"size": {"in": [1, 2, 3]}}, "has 3 values; at most 2"),
         ({"choices": 2}, {"size": {"nin": [1, 2]}}, {"size": {"nin": [1, 2, 3]}}, "has 3 values; at most 2"),
         ({"text_length": 3}, {"name": "é" * 3}, {"name": "é" * 4}, "longer than 3 characters"),
