@@ -32,7 +32,11 @@ class DatabaseOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise Misconfigured(f"with_database(pool_size={self.pool_size}): at least 1 connection is needed")
         if self.max_overflow < 0:
             raise Misconfigured(f"with_database(max_overflow={self.max_overflow}): 0 or more")
-        for name in ("acquire_timeout_seconds", "connect_timeout_seconds", "statement_timeout_seconds", "idle_seconds"):
+        if self.acquire_timeout_seconds <= 0:
+            raise Misconfigured(
+                f"with_database(acquire_timeout_seconds={self.acquire_timeout_seconds}): more than 0 seconds"
+            )
+        for name in ("connect_timeout_seconds", "statement_timeout_seconds", "idle_seconds"):
             if getattr(self, name) < 0:
                 raise Misconfigured(f"with_database({name}={getattr(self, name)}): 0 or more seconds")
 

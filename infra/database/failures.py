@@ -25,7 +25,7 @@ _SQLITE_CONSTRAINTS = {
 _PG_UNREACHABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.InsufficientResourcesError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -72,7 +72,11 @@ def from_postgres(error: Exception) -> Exception:
     """Our error for one of asyncpg, or the same error when it is a bug of ours."""
     for kind, constraint in _PG_CONSTRAINTS.items():
         if isinstance(error, kind):
-            match = _PG_KEY.match(getattr(error, "detail", None) or "")
+            detail = getattr(error, "detail", None) or ""
+            if constraint == "foreign_key" and "is still referenced" in detail:
+                # It names the key that others refer to, and that one is all right.
+                return _violation(constraint, [])
+            match = _PG_KEY.match(detail)
             column = match.group(1) if match else getattr(error, "column_name", None)
             return _violation(constraint, column.split(", ") if column else [])
     if isinstance(error, asyncpg.QueryCanceledError):
@@ -81,6 +85,10 @@ def from_postgres(error: Exception) -> Exception:
         return Conflict("Another change of the same data came first; try again")
     if isinstance(error, asyncpg.DataError):
         return Invalid("A value does not fit its column")
+    if isinstance(error, asyncpg.ProgramLimitExceededError):
+        return Invalid("A value is too long for an index, or there are too many values at once")
+    if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+        return Unavailable("The database is read-only now; try again later", extensions=RETRY)
     if isinstance(error, _PG_UNREACHABLE):
         return Unavailable("The database does not answer; try again later", extensions=RETRY)
     return error

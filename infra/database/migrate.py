@@ -73,8 +73,9 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
 
 
 async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1) -> list[str]:
-    """Undo the latest `steps` migrations of the last app that has any; returns their ids."""
+    """Undo the latest `steps` migrations of the last app that has any; returns the ids of those it has undone."""
     use_engine(engine)
+    undone: list[str] = []
     async with piccolo_environment(apps):
         applied = await _applied(engine)
         app = next((app for app in reversed(apps) if any(name == app.name for name, _ in applied)), None)
@@ -86,9 +87,13 @@ async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: i
             if id not in modules:
                 raise Invalid(f"Migration {id} of {app.name} has run, and its file is not in {app.directory}")
             async with _locked(engine), _explained(app, id):
+                # Looked up under the lock: another process may have been faster.
+                if (app.name, id) not in await _applied(engine):
+                    continue
                 await _run(engine, await _manager(modules[id]), is_backwards=True)
                 await Migration.delete().where(Migration.name == id, Migration.app_name == app.name).run()
-        return latest
+            undone.append(id)
+    return undone
 
 
 async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
@@ -248,9 +253,10 @@ def _synchronized(app: MigrationApp, drift: Drift) -> list[str]:
 @asynccontextmanager
 async def _locked(engine: DatabaseEngine) -> AsyncIterator[None]:
     """A transaction that only one process at a time is in."""
-    async with engine.transaction():
+    async with engine.transaction() as transaction:
+        # A migration may take as long as it needs; the lock goes with the transaction.
+        transaction.is_unlimited = True
         if isinstance(engine, PostgresEngine):
-            # A migration may take as long as it needs; the lock goes with the transaction.
             await engine.execute("SET LOCAL statement_timeout = 0")
             await engine.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         # On SQLite, BEGIN IMMEDIATE has already waited for the others.

@@ -1,6 +1,7 @@
 """The PostgreSQL engine under Piccolo: an asyncpg pool that opens with the service and never leaks a connection."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -25,7 +26,8 @@ _CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
 # Fold letters of every script one by one, whatever the database's own collation does; the best first.
 _FOLDING_COLLATIONS = ["pg_c_utf8", "C.utf8", "C.UTF-8"]
 _SESSION_STATEMENTS = ("SET ", "LISTEN", "RESET ", "DECLARE", "PREPARE", "LOAD ")
-_READS = ("SELECT", "WITH ", "VALUES")
+# WITH is not among them, for it may write.
+_READS = ("SELECT", "VALUES")
 
 
 class PostgresEngine(Engine[Any]):
@@ -87,7 +89,11 @@ class PostgresEngine(Engine[Any]):
                 if is_final or time.monotonic() >= give_up:
                     raise Unavailable(f"Cannot reach the database {self.url.safe}: {_reason(error)}") from error
             await asyncio.sleep(min(0.25, self.connect_timeout_seconds))
-        await self._look_around()
+        try:
+            await self._look_around()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def _create_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
         settings = {"timezone": "UTC", "application_name": self.application_name}
@@ -98,6 +104,8 @@ class PostgresEngine(Engine[Any]):
             min_size=self.pool_size,
             max_size=self.pool_size + self.max_overflow,
             max_inactive_connection_lifetime=self.idle_seconds,
+            # Else a connection is closed after so many, at the end of a request and at its expense (see Lease).
+            max_queries=sys.maxsize,
             timeout=max(self.connect_timeout_seconds, 1.0),
             connection_class=PooledConnection,
             server_settings=settings,
@@ -113,7 +121,6 @@ class PostgresEngine(Engine[Any]):
             _FOLDING_COLLATIONS,
         )
         if version < OLDEST:
-            await self.stop()
             raise Misconfigured(f"PostgreSQL {version} at {self.url.safe} is too old: {OLDEST} or newer is needed")
         folding = next((name for name in _FOLDING_COLLATIONS if name in foldings), None)
         self.dialect = PostgresDialect(

@@ -58,6 +58,9 @@ class Lease:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: object, traceback: object) -> None:
         connection: Any = self._connection
+        if connection._con is None:
+            # It died, and the pool has taken it back already.
+            return
         if kind is None and not connection.is_session_changed:
             # There is nothing to wait for, so neither the task nor the timer is needed that release() would start.
             await connection._holder.release(None)

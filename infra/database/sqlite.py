@@ -16,14 +16,7 @@ from domain.errors import Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import SQLITE, Dialect
 from infra.database.failures import translated
-from infra.database.sqlite_connection import (
-    SqliteConnection,
-    execute,
-    execute_many,
-    fetch,
-    fetch_dicts,
-    rollback,
-)
+from infra.database.sqlite_connection import SqliteConnection, execute, execute_many, fetch, fetch_dicts
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 
 OLDEST = (3, 35, 0)
@@ -74,11 +67,15 @@ class SqliteEngine(Engine[Any]):
             oldest = ".".join(map(str, OLDEST))
             raise Misconfigured(f"Python's SQLite is {sqlite3.sqlite_version}; {oldest} or newer is needed")
         database = self._database()
-        with translated():
-            # The writer first: it makes the file a WAL database, which a reader could not.
-            self._writer = await self._connect(database, is_reader=False)
-            for _ in range(self.readers):
-                self._idle_readers.put_nowait(await self._connect(database, is_reader=True))
+        try:
+            with translated():
+                # The writer first: it makes the file a WAL database, which a reader could not.
+                self._writer = await self._connect(database, is_reader=False)
+                for _ in range(self.readers):
+                    self._idle_readers.put_nowait(await self._connect(database, is_reader=True))
+        except BaseException:
+            await self.stop()
+            raise
 
     def _database(self) -> str:
         if self.path is None:
@@ -91,8 +88,9 @@ class SqliteEngine(Engine[Any]):
 
     async def _connect(self, database: str, *, is_reader: bool) -> SqliteConnection:
         connection = SqliteConnection(database, is_reader=is_reader, busy_seconds=self.busy_seconds)
-        await connection.open()
+        # First, so that a stop closes it even when it is half open.
         self._open.append(connection)
+        await connection.open()
         return connection
 
     async def stop(self) -> None:
@@ -129,16 +127,17 @@ class SqliteEngine(Engine[Any]):
                 async with transaction.lock:
                     # It may have ended while this task waited for its turn.
                     if not transaction.is_done:
-                        return await self._timed(transaction.connection, work, sql, args)
+                        limit = 0 if transaction.is_unlimited else self.statement_timeout_seconds
+                        return await transaction.connection.run(work, sql, args, is_inside=True, limit_seconds=limit)
             if is_read and self.readers:
                 return await self._read(work, sql, args)
             async with self._writing:
-                return await self._timed(self._main(), work, sql, args)
+                return await self._main().run(work, sql, args, limit_seconds=self.statement_timeout_seconds)
 
     async def _read(self, work: Callable[..., T], sql: str, args: Any) -> T:
         async with self._reader() as connection:
             try:
-                return await self._timed(connection, work, sql, args)
+                return await connection.run(work, sql, args, limit_seconds=self.statement_timeout_seconds)
             except asyncio.CancelledError:
                 # Nobody waits for the rows any more, so the reader need not finish them.
                 connection.interrupt()
@@ -154,16 +153,6 @@ class SqliteEngine(Engine[Any]):
             yield connection
         finally:
             idle.put_nowait(connection)
-
-    async def _timed(self, connection: SqliteConnection, work: Callable[..., T], sql: str, args: Any) -> T:
-        if not self.statement_timeout_seconds:
-            return await connection.call(work, connection.raw, sql, args)
-        loop = asyncio.get_running_loop()
-        alarm = loop.call_later(self.statement_timeout_seconds, connection.interrupt)
-        try:
-            return await connection.call(work, connection.raw, sql, args)
-        finally:
-            alarm.cancel()
 
     def _main(self) -> SqliteConnection:
         if self._writer is None:
@@ -192,13 +181,13 @@ class SqliteEngine(Engine[Any]):
     async def _bracketed(self, connection: SqliteConnection, begin: str) -> AsyncIterator[None]:
         try:
             with translated():
-                await connection.call(execute, connection.raw, begin, ())
+                await connection.run(execute, begin, ())
             yield
             with translated():
-                await connection.call(execute, connection.raw, "COMMIT", ())
+                await connection.run(execute, "COMMIT", (), is_inside=True)
         except BaseException:
             # Shielded: a cancelled task must not leave the writer inside of its transaction.
-            await asyncio.shield(connection.call(rollback, connection.raw))
+            await asyncio.shield(connection.rollback())
             raise
 
     async def on_commit(self, callback: Callback) -> None:

@@ -1,7 +1,9 @@
 """One SQLite connection in a thread of its own, and what may run there."""
 
 import asyncio
+import math
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -10,17 +12,18 @@ from typing import Any, TypeVar
 from domain.errors import Unavailable
 from domain.wire import timestamp_text
 from infra.database.dialects import fold_case, number_text
+from infra.database.failures import RETRY
 
 _PRAGMAS = (
-    # First, so that setting the journal mode already waits for another process.
     "busy_timeout = {busy_milliseconds}",
-    "journal_mode = WAL",
     "synchronous = NORMAL",
     "foreign_keys = ON",
     "temp_store = MEMORY",
     "cache_size = -65536",
     "mmap_size = 134217728",
 )
+# Steps of SQLite's machine between two looks at the clock: some milliseconds, and more than a list of 1,000 rows takes.
+_STEPS = 200_000
 
 T = TypeVar("T")
 
@@ -34,14 +37,11 @@ class SqliteConnection:
         self._busy_seconds = busy_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="millrace-sqlite")
         self._raw: sqlite3.Connection | None = None
+        self._give_up = math.inf
 
     async def open(self) -> None:
-        """Connect and set the connection up."""
-        try:
-            await self.call(self._connect)
-        except BaseException:
-            self._thread.shutdown()
-            raise
+        """Connect and set the connection up. Must be closed also when this fails."""
+        await self.call(self._connect)
 
     def _connect(self) -> None:
         raw = sqlite3.connect(
@@ -52,13 +52,37 @@ class SqliteConnection:
             uri=self._database.startswith("file:"),
             cached_statements=256,
         )
+        try:
+            self._set_up(raw)
+        except BaseException:
+            raw.close()
+            raise
+        self._raw = raw
+
+    def _set_up(self, raw: sqlite3.Connection) -> None:
         for pragma in _PRAGMAS:
             raw.execute("PRAGMA " + pragma.format(busy_milliseconds=int(self._busy_seconds * 1000)))
+        self._switch_to_wal(raw)
         raw.create_function("fold_case", 1, fold_case, deterministic=True)
         raw.create_function("number_text", 1, number_text, deterministic=True)
         if self._is_reader:
             raw.execute("PRAGMA query_only = ON")
-        self._raw = raw
+        raw.set_progress_handler(self._is_late, _STEPS)
+
+    def _switch_to_wal(self, raw: sqlite3.Connection) -> None:
+        # When several do so to a new file at once, SQLite lets one of them, and does not have the others wait.
+        give_up = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                raw.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() >= give_up:
+                    raise
+            time.sleep(0.01)
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._give_up
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -71,17 +95,46 @@ class SqliteConnection:
         """Run `work` in the connection's thread. A cancelled call still ends before the next one starts."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
 
+    async def run(
+        self, work: Callable[..., T], sql: str, args: Any, *, is_inside: bool = False, limit_seconds: float = 0
+    ) -> T:
+        """Run a statement; `limit_seconds` 0 means no limit, `is_inside` that it must be in the open transaction."""
+        _ = self.raw
+        return await self.call(self._run, work, sql, args, is_inside, limit_seconds)
+
+    def _run(self, work: Callable[..., T], sql: str, args: Any, is_inside: bool, limit_seconds: float) -> T:
+        raw = self.raw
+        if is_inside and not raw.in_transaction:
+            # After an interrupted write or a full disk SQLite has rolled back; what follows would commit on its own.
+            raise Unavailable("The database has undone this transaction; try again later", extensions=RETRY)
+        # Here, as a cancelled caller must not take the limit along, nor a wait for the thread count towards it.
+        self._give_up = time.monotonic() + limit_seconds if limit_seconds else math.inf
+        return work(raw, sql, args)
+
+    async def rollback(self) -> None:
+        """Undo the open transaction, if there still is one."""
+        _ = self.raw
+        await self.call(self._rollback)
+
+    def _rollback(self) -> None:
+        self._give_up = math.inf
+        if self.raw.in_transaction:
+            self.raw.execute("ROLLBACK")
+
     def interrupt(self) -> None:
         """Stop the statement that runs now, from any thread."""
         if self._raw is not None:
             self._raw.interrupt()
 
     async def close(self) -> None:
-        """Close after everything queued has run."""
-        if self._raw is not None:
-            await self.call(self._raw.close)
-            self._raw = None
+        """Close after everything queued has run, be it an opening that nobody waited for."""
+        await self.call(self._disconnect)
         self._thread.shutdown()
+
+    def _disconnect(self) -> None:
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            raw.close()
 
 
 def _adapted(args: Sequence[Any]) -> list[Any]:
@@ -105,8 +158,3 @@ def fetch_dicts(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[
     cursor = raw.execute(sql, _adapted(args))
     names = [column[0] for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def rollback(raw: sqlite3.Connection) -> None:
-    if raw.in_transaction:
-        raw.execute("ROLLBACK")

@@ -24,11 +24,12 @@ from piccolo.columns import (
 from piccolo.columns.defaults.base import Default
 from piccolo.table import Table
 
-from domain.bodies import declared_meta, member_annotation
+from domain.bodies import member_annotation
 from domain.entity import new_id
 from domain.errors import Misconfigured
 from domain.query import Field, Kind, Resource
 from domain.query.fields import DECIMAL_DIGITS
+from domain.validation import declared_meta
 from infra.database.current import CURRENT_ENGINE
 
 

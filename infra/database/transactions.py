@@ -4,8 +4,10 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
+
+from domain.errors import Conflict, Unavailable
 
 logger = logging.getLogger("millrace.database")
 
@@ -17,7 +19,8 @@ class Transaction(Generic[ConnectionT]):
     """An open transaction, or a savepoint inside of the transaction `outer`.
 
     `lock` serialises the tasks that share it, for a connection runs one statement at a time, and `nesting` those of
-    them that open savepoints, which end in the reverse order of their beginning.
+    them that open savepoints, which end in the reverse order of their beginning. `is_unlimited` suspends the engine's
+    own limit for a statement (PostgreSQL's is the server's).
     """
 
     def __init__(self, connection: ConnectionT, outer: "Transaction[ConnectionT] | None" = None) -> None:
@@ -25,9 +28,15 @@ class Transaction(Generic[ConnectionT]):
         self.outer = outer
         self.lock: asyncio.Lock = outer.lock if outer else asyncio.Lock()
         self.nesting = asyncio.Lock()
-        self.is_done = False
+        self.is_ended = False
+        self.is_unlimited: bool = outer.is_unlimited if outer else False
         self.callbacks: list[Callback] = []
         self.depth: int = outer.depth + 1 if outer else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, or one around it has: a savepoint does not outlive its transaction."""
+        return self.is_ended or (self.outer is not None and self.outer.is_done)
 
     async def savepoint(self, name: str | None = None) -> None:
         """Piccolo asks for this; ours are made by nesting."""
@@ -47,8 +56,11 @@ class CurrentTransaction(Generic[ConnectionT]):
         )
 
     def get(self) -> Transaction[ConnectionT] | None:
+        """Raises `Conflict` inside of a savepoint whose transaction has ended: what it did so far went with that."""
         transaction = self._variable.get()
         while transaction is not None and transaction.is_done:
+            if not transaction.is_ended:
+                raise _ended()
             transaction = transaction.outer
         return transaction
 
@@ -80,8 +92,12 @@ async def open_transaction(
     """Everything in the block is one change. Inside of another transaction the block is a savepoint of it."""
     outer = engine.current_transaction.get()
     if outer is not None:
-        async with outer.nesting, _savepoint(engine, outer) as inner:
-            yield inner
+        async with outer.nesting:
+            # It may have ended while this task waited for its turn.
+            if outer.is_done:
+                raise _ended()
+            async with _savepoint(engine, outer) as inner:
+                yield inner
         return
     async with engine.begun(isolation, read_only) as connection:
         transaction = Transaction(connection)
@@ -103,7 +119,7 @@ async def _entered(engine: Connections[ConnectionT], transaction: Transaction[Co
             async with transaction.lock:
                 pass
         finally:
-            transaction.is_done = True
+            transaction.is_ended = True
 
 
 @asynccontextmanager
@@ -112,16 +128,32 @@ async def _savepoint(
 ) -> AsyncIterator[Transaction[ConnectionT]]:
     inner = Transaction(outer.connection, outer)
     name = f"millrace_{inner.depth}"
-    await engine.execute(f"SAVEPOINT {name}")
+    await _execute_in(engine, outer, f"SAVEPOINT {name}")
     try:
         async with _entered(engine, inner):
             yield inner
     except BaseException:
-        await engine.execute(f"ROLLBACK TO SAVEPOINT {name}")
-        await engine.execute(f"RELEASE SAVEPOINT {name}")
+        # Refused when the transaction is over or lost, and then its end has undone this along with everything else.
+        with suppress(Conflict, Unavailable):
+            await _execute_in(engine, outer, f"ROLLBACK TO SAVEPOINT {name}")
+            await _execute_in(engine, outer, f"RELEASE SAVEPOINT {name}")
         raise
-    await engine.execute(f"RELEASE SAVEPOINT {name}")
+    await _execute_in(engine, outer, f"RELEASE SAVEPOINT {name}")
     outer.callbacks += inner.callbacks
+
+
+async def _execute_in(engine: Connections[ConnectionT], transaction: Transaction[ConnectionT], sql: str) -> None:
+    """Run a statement in this transaction and nowhere else: `Conflict` should it end before the statement's turn."""
+    # A savepoint in name only, for unlike that of its transaction its end is not looked past.
+    token = engine.current_transaction.set(Transaction(transaction.connection, transaction))
+    try:
+        await engine.execute(sql)
+    finally:
+        engine.current_transaction.reset(token)
+
+
+def _ended() -> Conflict:
+    return Conflict("The transaction around this one has ended; nothing of this one was kept")
 
 
 async def on_commit(engine: Connections[Any], callback: Callback) -> None:

@@ -1,6 +1,7 @@
 """Structured logs: readable lines for people, one JSON object per line for machines."""
 
 import logging
+import re
 import sys
 from typing import Any, TextIO
 
@@ -10,6 +11,9 @@ import structlog
 from domain.context import current_context
 
 _HANDLER = "millrace"
+_MULTILINE = {"exception", "stack"}
+# Control characters, and those that turn the direction of a line around.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def configure_logging(*, format: str, level: str, stream: TextIO | None = None) -> None:
@@ -37,7 +41,11 @@ def configure_logging(*, format: str, level: str, stream: TextIO | None = None) 
     else:
         # Tracebacks with local variables take seconds to render and show what should stay private.
         plain = structlog.dev.plain_traceback
-        rendering = [_shorten, structlog.dev.ConsoleRenderer(colors=_is_terminal(stream), exception_formatter=plain)]
+        rendering = [
+            _shorten,
+            _printable,
+            structlog.dev.ConsoleRenderer(colors=_is_terminal(stream), exception_formatter=plain),
+        ]
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.set_name(_HANDLER)
     handler.setFormatter(
@@ -70,6 +78,14 @@ def _shorten(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
     """A line for people needs no call site."""
     for name in ("filename", "lineno", "func_name"):
         event.pop(name, None)
+    return event
+
+
+def _printable(logger: Any, method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """What a client put into a path must neither steer a terminal nor look like a line of its own."""
+    for name, value in event.items():
+        if isinstance(value, str) and name not in _MULTILINE:
+            event[name] = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], value)
     return event
 
 

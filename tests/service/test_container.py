@@ -1,11 +1,13 @@
 """Opening what a service needs, and refusing to when it cannot work."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from domain.errors import Misconfigured, NotFound, Unavailable
 from domain.health import HealthState
+from infra.database.sqlite_connection import SqliteConnection
 from service.container import Design, database_check, open_container
 from service.http.application import Service
 from tests.sample import Item, Items, builder, settings
@@ -71,3 +73,18 @@ async def test_an_unreachable_database_is_one_sentence_without_the_password() ->
             pass
     assert "postgresql://ada@127.0.0.1:1/none" in caught.value.detail
     assert "hunter2" not in caught.value.detail
+
+
+async def test_a_start_that_fails_halfway_closes_what_was_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = SqliteConnection.open
+
+    async def fail_later(connection: SqliteConnection) -> None:
+        if connection._is_reader:
+            raise Unavailable("no more files")
+        await opening(connection)
+
+    monkeypatch.setattr(SqliteConnection, "open", fail_later)
+    with pytest.raises(Unavailable, match="no more files"):
+        async with open_container(settings(), design(f"sqlite:///{tmp_path}/x.db")):
+            pass
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("millrace-sqlite")]

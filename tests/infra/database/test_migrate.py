@@ -1,10 +1,12 @@
 """Migrations: each in one transaction with its record, exactly once, and undone when they fail."""
 
 import asyncio
+import contextlib
 import logging
 import runpy
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ import pytest
 from piccolo.columns import Integer, Text, Varchar
 from piccolo.table import Table
 
-from domain.errors import Invalid, Misconfigured
+from domain.errors import Invalid, Misconfigured, Unavailable
+from infra.database import migrate
 from infra.database.current import CURRENT_ENGINE
 from infra.database.engine import DatabaseEngine
 from infra.database.migrate import Step, down, new, plan, status, up
@@ -152,6 +155,46 @@ async def test_a_migration_that_acts_instead_of_telling_what_to_do_is_refused_an
             await work(engine, apps)
         with pytest.raises(Exception, match="made"):
             await engine.fetch("SELECT * FROM made")
+
+
+async def test_a_migration_may_take_longer_than_a_statement_of_a_request(database_url: str, tmp_path: Path) -> None:
+    # Counts long enough on either database, whose limit for a statement is less than a tenth of that.
+    slow = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT max(i) FROM n"
+    write(tmp_path / "m", "2025-01-01T00:00:00:000000", doing("CREATE TABLE made (a integer)", slow, undo=slow))
+    apps = [app(tmp_path / "m")]
+    async with opened(database_url, statement_timeout_seconds=0.1) as engine:
+        with pytest.raises(Unavailable, match="statement timeout"):
+            await engine.fetch(slow)
+        assert len(await up(engine, apps)) == 1
+        assert len(await down(engine, apps)) == 1
+        with pytest.raises(Unavailable, match="statement timeout"):
+            await engine.fetch(slow)
+
+
+async def test_what_another_process_has_undone_meanwhile_is_not_undone_again(
+    engine: DatabaseEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "m", "2025-01-01T00:00:00:000000", CREATES)
+    write(tmp_path / "m", "2025-01-02T00:00:00:000000", doing("SELECT 1", undo="INSERT INTO made VALUES (1)"))
+    apps = [app(tmp_path / "m")]
+    await up(engine, apps)
+    locked, is_first = migrate._locked, True
+
+    @asynccontextmanager
+    async def overtaken(engine: DatabaseEngine) -> AsyncIterator[None]:
+        """The lock, which another process had just before."""
+        nonlocal is_first
+        if is_first:
+            is_first = False
+            # As it happens elsewhere, it knows nothing of the modules that are there for this process.
+            monkeypatch.setattr(migrate, "piccolo_environment", lambda apps: contextlib.nullcontext())
+            assert await down(engine, apps) == ["2025-01-02T00:00:00:000000"]
+        async with locked(engine):
+            yield
+
+    monkeypatch.setattr(migrate, "_locked", overtaken)
+    assert await down(engine, apps) == []
+    assert await engine.fetch("SELECT a FROM made") == [(1,)]
 
 
 async def test_a_migration_that_went_missing_cannot_be_undone(engine: DatabaseEngine, tmp_path: Path) -> None:

@@ -156,6 +156,17 @@ async def test_a_write_is_not_asked_again_but_the_next_one_works(own_server: Pos
         await engine.execute("SELECT 1")
 
 
+async def test_a_statement_that_may_write_is_not_asked_again(own_server: PostgresServer) -> None:
+    async with opened(own_server.url, pool_size=1, max_overflow=0) as engine:
+        await engine.execute("CREATE TABLE IF NOT EXISTS written (id integer)")
+        own_server.stop()
+        own_server.start()
+        writes = "WITH new AS (INSERT INTO written VALUES (1) RETURNING id) SELECT id FROM new"
+        with pytest.raises(Unavailable, match="does not answer"):
+            await engine.fetch(writes)
+        assert await engine.fetch(writes) == [(1,)]
+
+
 async def test_a_server_that_is_gone_is_unavailable_and_may_come_back(own_server: PostgresServer) -> None:
     async with opened(own_server.url, pool_size=1, max_overflow=0, acquire_timeout_seconds=1) as engine:
         own_server.stop()
@@ -183,6 +194,24 @@ async def test_a_connection_killed_inside_of_a_transaction_is_unavailable(postgr
         await add(engine, 3)
         idle, size = idle_and_all(engine)
         assert idle == size
+
+
+async def test_a_connection_killed_inside_of_a_session_goes_back_all_the_same(postgres_url: str) -> None:
+    async with opened(postgres_url, pool_size=1, max_overflow=0) as engine, opened(postgres_url) as other:
+        assert isinstance(engine, PostgresEngine)
+        async with engine.session() as connection:
+            await other.fetch("SELECT pg_terminate_backend($1)", await connection.fetchval("SELECT pg_backend_pid()"))
+            while connection._con is not None:  # type: ignore[attr-defined]  # noqa: ASYNC110 - there is no event
+                await asyncio.sleep(0.01)
+        assert await engine.fetch("SELECT 1") == [(1,)]
+        assert idle_and_all(engine) == (1, 1)
+
+
+async def test_no_request_pays_for_closing_a_connection_that_was_used_often(postgres_url: str) -> None:
+    async with opened(postgres_url, pool_size=1, max_overflow=0) as engine:
+        assert isinstance(engine, PostgresEngine)
+        async with engine.session() as connection:
+            assert connection._holder._max_queries > 10**12  # type: ignore[attr-defined]
 
 
 async def test_a_connection_killed_just_before_the_commit_is_unavailable(postgres_url: str) -> None:

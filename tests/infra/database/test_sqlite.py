@@ -1,6 +1,7 @@
 """The SQLite engine: nobody ever sees a locked database, readers wait for nobody, and everything can be stopped."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import AsyncIterator
@@ -121,6 +122,44 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_engine_works_o
     await engine.stop()
 
 
+async def test_a_transaction_that_sqlite_itself_has_undone_takes_no_more_statements(path: Path) -> None:
+    engine = SqliteEngine(path, readers=1, statement_timeout_seconds=0.1)
+    await engine.start()
+    await with_numbers(engine)
+
+    async def write(*, is_nested: bool) -> None:
+        async with engine.transaction() if is_nested else contextlib.nullcontext():
+            await engine.execute(f"INSERT INTO numbers (id) {ENDLESS}")
+
+    async def change(*, is_nested: bool) -> None:
+        async with engine.transaction():
+            await add(engine, 1)
+            with pytest.raises(Unavailable, match="statement timeout"):
+                await write(is_nested=is_nested)
+            with pytest.raises(Unavailable, match="has undone this transaction"):
+                await add(engine, 2)
+
+    for is_nested in (False, True):
+        # Nor is it taken for committed.
+        with pytest.raises(Unavailable, match="has undone this transaction"):
+            await change(is_nested=is_nested)
+    assert await numbers(engine) == []
+    await engine.stop()
+
+
+async def test_the_limit_of_a_statement_outlives_its_caller(path: Path) -> None:
+    engine = SqliteEngine(path, readers=1, statement_timeout_seconds=0.3)
+    await engine.start()
+    await with_numbers(engine)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await engine.execute(f"INSERT INTO numbers (id) {ENDLESS}")
+    async with asyncio.timeout(5), engine.transaction():
+        await add(engine, 1)
+    assert await numbers(engine) == [1]
+    await engine.stop()
+
+
 async def test_a_read_nobody_waits_for_any_more_is_stopped(path: Path) -> None:
     engine = SqliteEngine(path, readers=1, statement_timeout_seconds=0)
     await engine.start()
@@ -221,7 +260,19 @@ async def test_a_start_that_fails_leaves_no_thread_behind(tmp_path: Path) -> Non
     engine = SqliteEngine(tmp_path / "file")
     with pytest.raises(Unavailable):
         await engine.start()
-    await engine.stop()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("millrace-sqlite")]
+
+
+async def test_a_start_that_is_cancelled_leaves_no_thread_behind(path: Path) -> None:
+    import threading
+
+    engine = SqliteEngine(path)
+    starting = asyncio.create_task(engine.start())
+    while not engine._open:  # noqa: ASYNC110 - until the first connection is half open
+        await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("millrace-sqlite")]
 
 

@@ -208,6 +208,49 @@ async def test_a_task_that_outlives_a_savepoint_still_belongs_to_the_transaction
     assert await numbers(engine) == []
 
 
+async def test_a_savepoint_does_not_outlive_its_transaction(engine: DatabaseEngine) -> None:
+    async def change(id: int) -> None:
+        async with engine.transaction():
+            await add(engine, id)
+            started.set()
+            await leave.wait()
+            await add(engine, id + 100)
+
+    async def other() -> None:
+        async with engine.transaction():
+            await add(engine, 7)
+            leave.set()
+            await asyncio.wait(tasks, timeout=2)
+
+    started, leave = asyncio.Event(), asyncio.Event()
+    async with undone(engine):
+        # One is inside of its savepoint when the transaction ends, the others wait for it.
+        tasks = [asyncio.create_task(change(id)) for id in range(1, 4)]
+        await started.wait()
+    await other()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in results] == [Conflict] * 3
+    assert await numbers(engine) == [7]
+
+
+async def test_a_failed_task_takes_the_savepoints_of_its_siblings_along(engine: DatabaseEngine) -> None:
+    async def change(id: int) -> None:
+        async with engine.transaction():
+            await add(engine, id)
+            if id == 1:
+                raise Undo
+            await add(engine, id + 100)
+
+    tasks: list[asyncio.Task[None]] = []
+    with contextlib.suppress(Undo):
+        async with engine.transaction():
+            await add(engine, 0)
+            tasks = [asyncio.create_task(change(id)) for id in range(1, 4)]
+            await asyncio.gather(*tasks)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert await numbers(engine) == []
+
+
 async def test_statements_nobody_waited_for_never_join_the_transaction_of_another(engine: DatabaseEngine) -> None:
     """They run either in the transaction they were started in or on their own."""
     has_begun = asyncio.Event()

@@ -119,6 +119,7 @@ def test_the_options_reach_the_engine(tmp_path: Path) -> None:
         ("pool_size", 0),
         ("max_overflow", -1),
         ("acquire_timeout_seconds", -1),
+        ("acquire_timeout_seconds", 0),
         ("connect_timeout_seconds", -0.1),
         ("statement_timeout_seconds", -1),
         ("idle_seconds", -1),

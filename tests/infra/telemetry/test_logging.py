@@ -75,6 +75,21 @@ def test_a_line_for_people_is_short() -> None:
     assert "\x1b" not in line
 
 
+def test_what_a_client_sends_neither_steers_a_terminal_nor_forges_a_line() -> None:
+    path = "/\x1b]0;pwned\x07\n2026-01-01 [error] forged\u202e"
+
+    def log() -> None:
+        logger = logging.getLogger("somewhere")
+        logger.error("unhandled error in %s", path)
+        logger.info("request", extra={"path": path})
+
+    text = written("console", log)
+    assert text.count("\n") == 2
+    for character in ("\x1b", "\x07", "\u202e"):
+        assert character not in text
+    assert "\\x1b]0;pwned" in text
+
+
 def test_the_level_and_the_latest_set_up_count() -> None:
     assert written("console", lambda: logging.getLogger("somewhere").info("hello"), level="WARNING") == ""
     first = io.StringIO()
