@@ -24,10 +24,10 @@ async def up(settings: Settings, design: Design) -> list[str]:
         return await migrate.up(engine, design.migration_apps)
 
 
-async def down(settings: Settings, design: Design, *, steps: int) -> list[str]:
+async def down(settings: Settings, design: Design, *, steps: int, is_dropping_data: bool = False) -> list[str]:
     """Undo the latest migrations of the service; the product's own tables stay. Returns the ids, latest first."""
     async with _opened(settings, design) as engine:
-        return await migrate.down(engine, design.migration_apps[1:], steps=steps)
+        return await migrate.down(engine, design.migration_apps[1:], steps=steps, is_dropping_data=is_dropping_data)
 
 
 async def plan(settings: Settings, design: Design) -> list[str]:

@@ -72,8 +72,13 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
     return done
 
 
-async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1) -> list[str]:
-    """Undo the latest `steps` migrations of the last app that has any; returns the ids of those it has undone."""
+async def down(
+    engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: int = 1, is_dropping_data: bool = False
+) -> list[str]:
+    """Undo the latest `steps` migrations of the last app that has any; returns the ids of those it has undone.
+
+    Raises `Invalid` where that drops a table with rows, unless `is_dropping_data`.
+    """
     use_engine(engine)
     undone: list[str] = []
     async with piccolo_environment(apps):
@@ -90,10 +95,25 @@ async def down(engine: DatabaseEngine, apps: Sequence[MigrationApp], *, steps: i
                 # Looked up under the lock: another process may have been faster.
                 if (app.name, id) not in await _applied(engine):
                     continue
-                await _run(engine, await _manager(modules[id]), is_backwards=True)
+                manager = await _manager(modules[id])
+                if not is_dropping_data:
+                    await _check_empty(engine, id, manager)
+                await _run(engine, manager, is_backwards=True)
                 await Migration.delete().where(Migration.name == id, Migration.app_name == app.name).run()
             undone.append(id)
     return undone
+
+
+async def _check_empty(engine: DatabaseEngine, id: str, manager: MigrationManager) -> None:
+    """Raise `Invalid` when undoing a migration drops a table that holds something."""
+    for table in manager.add_tables:
+        schema = f'"{table.schema}".' if table.schema else ""
+        [(rows,)] = await engine.fetch(f'SELECT count(*) FROM {schema}"{table.tablename}"')
+        if rows:
+            raise Invalid(
+                f"Undoing migration {id} drops table {table.tablename} with its {rows} rows: "
+                "add --drop-data when that is what you want"
+            )
 
 
 async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
@@ -144,7 +164,12 @@ async def new(
     if directory is None:
         raise Misconfigured("name a folder: with_database(migrations=…)")
     is_first = not directory.exists()
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / ".written").touch()
+        (directory / ".written").unlink()
+    except OSError as error:
+        raise Misconfigured(f"cannot write into {directory}: {error.strerror}") from error
     # Piccolo puts it between single quotes as it is.
     description = " ".join(description.split()).replace("\\", "\\\\").replace("'", "\\'")
     try:
@@ -267,9 +292,12 @@ async def _locked(engine: DatabaseEngine) -> AsyncIterator[None]:
 async def _explained(app: MigrationApp, id: str) -> AsyncIterator[None]:
     try:
         yield
-    except (Misconfigured, Unavailable):
+    except (Misconfigured, Unavailable, Invalid):
         raise
     except ServiceError as error:
         raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error.detail}") from error
     except Exception as error:
-        raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error}") from error
+        advice = ""
+        if 'near "ALTER"' in str(error):
+            advice = "; SQLite cannot change a column that exists: add a new one and copy, or use PostgreSQL"
+        raise Misconfigured(f"migration {id} of {app.name} failed and was undone: {error}{advice}") from error

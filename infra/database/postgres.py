@@ -12,7 +12,7 @@ from piccolo.engine.base import BaseBatch, Engine
 from piccolo.query.base import Query
 from piccolo.querystring import QueryString
 
-from domain.errors import Misconfigured, Unavailable
+from domain.errors import Conflict, Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import Dialect, PostgresDialect
 from infra.database.failures import ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
@@ -21,6 +21,11 @@ from infra.database.transactions import Callback, CurrentTransaction, Transactio
 from infra.database.url import PostgresUrl
 
 OLDEST = 12
+_ISOLATION = {
+    "read_committed": "READ COMMITTED",
+    "repeatable_read": "REPEATABLE READ",
+    "serializable": "SERIALIZABLE",
+}
 # Orders text by code point already, so that no COLLATE is needed to make it agree with SQLite.
 _CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
 # Fold letters of every script one by one, whatever the database's own collation does; the best first.
@@ -220,18 +225,24 @@ class PostgresEngine(Engine[Any]):
     async def begun(self, isolation: str | None, read_only: bool) -> AsyncIterator[PgConnection]:
         # Only our own calls are translated: an OSError of the block is the block's business.
         async with self._connection() as connection:
-            transaction = connection.transaction(isolation=isolation, readonly=read_only)  # type: ignore[arg-type]
-            with translated():
-                await transaction.start()
+            level = f" ISOLATION LEVEL {_ISOLATION[isolation]}" if isolation else ""
             try:
+                with translated():
+                    await connection.execute(f"BEGIN{level}{' READ ONLY' if read_only else ''}")
                 yield connection
             except BaseException:
                 # A lost connection took its transaction along, and the pool takes none back that is inside of one.
                 with suppress(*ASYNCPG_ERRORS):
-                    await asyncio.shield(transaction.rollback())
+                    await asyncio.shield(connection.execute("ROLLBACK"))
                 raise
             with translated():
-                await transaction.commit()
+                outcome = await connection.execute("COMMIT")
+            if outcome == "ROLLBACK" and not read_only:
+                # After a failed statement that somebody caught, the server keeps nothing and calls that a success.
+                raise Conflict(
+                    "A statement of this transaction failed, so nothing of it was kept; "
+                    "put what may fail into a nested transaction"
+                )
 
     async def on_commit(self, callback: Callback) -> None:
         """Run `callback` after the current transaction is committed, or now when there is none."""

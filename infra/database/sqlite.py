@@ -83,7 +83,10 @@ class SqliteEngine(Engine[Any]):
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Unavailable(f"Cannot create the folder of the database {self.path}: {error.strerror}") from error
+            raise Misconfigured(
+                f"cannot create the folder of the database {self.path} ({error.strerror}): "
+                "name another with --home or MILLRACE_HOME, or set DATABASE_URL"
+            ) from error
         return str(self.path)
 
     async def _connect(self, database: str, *, is_reader: bool) -> SqliteConnection:

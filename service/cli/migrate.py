@@ -46,11 +46,12 @@ def up(
 def down(
     target: TargetArgument = None,
     steps: Annotated[int, typer.Option("--steps", min=1, help="How many migrations to undo.")] = 1,
+    is_dropping_data: Annotated[bool, typer.Option("--drop-data", help="Also drop tables that hold rows.")] = False,
     home: HomeOption = None,
 ) -> None:
     """Undo the latest migrations, newest first. What they added is gone with its data."""
     app = _loaded(target, home)
-    for id in run(migrations.down(app.settings, app.design, steps=steps)):
+    for id in run(migrations.down(app.settings, app.design, steps=steps, is_dropping_data=is_dropping_data)):
         say(f"{app.design.name}: undone {id}")
 
 

@@ -95,6 +95,28 @@ async def test_a_migration_is_written_applied_and_undone(engine: DatabaseEngine,
         await down(engine, apps)
 
 
+async def test_undoing_does_not_drop_a_table_with_rows_unless_told_to(engine: DatabaseEngine, tmp_path: Path) -> None:
+    table = things(name=Varchar(length=5))
+    # Made by a start without migrations, and only recorded later.
+    await up(engine, [app(None, table)])
+    apps = [app(tmp_path / "migrations", table)]
+    await new(apps[0], apps, description="things")
+    assert "only recorded" in (await up(engine, apps))[0]
+    await table.insert(table(name="kept"))
+    with pytest.raises(Invalid, match="drops table things with its 1 rows: add --drop-data"):
+        await down(engine, apps)
+    assert await table.count() == 1
+    assert len(await down(engine, apps, is_dropping_data=True)) == 1
+    assert await tables_of(engine, table) == [False]
+
+
+async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    apps = [app(tmp_path / "file" / "migrations", things(name=Varchar(length=5)))]
+    with pytest.raises(Misconfigured, match="cannot write into"):
+        await new(apps[0], apps, description="things")
+
+
 async def test_a_failed_migration_leaves_the_database_as_it_was(engine: DatabaseEngine, tmp_path: Path) -> None:
     write(tmp_path / "m", "2025-01-01T00:00:00:000000", CREATES)
     write(

@@ -247,7 +247,7 @@ async def test_a_file_that_cannot_be_opened_is_unavailable(tmp_path: Path) -> No
     (tmp_path / "file").write_text("not a database" * 100)
     with pytest.raises(Unavailable, match="not a database"):
         await SqliteEngine(tmp_path / "file").start()
-    with pytest.raises(Unavailable, match="Cannot create the folder"):
+    with pytest.raises(Misconfigured, match="MILLRACE_HOME"):
         await SqliteEngine(tmp_path / "file" / "below" / "x.db").start()
     with pytest.raises(Unavailable, match="unable to open"):
         await SqliteEngine(tmp_path).start()

@@ -54,6 +54,18 @@ async def test_others_see_a_change_only_when_it_is_committed(engine: DatabaseEng
         assert await numbers(other) == [1]
 
 
+async def test_a_caught_failure_is_never_a_silent_loss(engine: DatabaseEngine) -> None:
+    """PostgreSQL keeps nothing of a transaction after a failed statement and answers COMMIT all the same."""
+    is_postgres = isinstance(engine, PostgresEngine)
+    told = pytest.raises(Conflict, match="nested transaction") if is_postgres else contextlib.nullcontext()
+    with told:
+        async with engine.transaction():
+            await add(engine, 1)
+            with contextlib.suppress(Exception):
+                await engine.fetch("SELECT * FROM nowhere")
+    assert await numbers(engine) == ([] if is_postgres else [1])
+
+
 async def test_an_inner_failure_keeps_the_outer_change(engine: DatabaseEngine) -> None:
     async with engine.transaction():
         await add(engine, 1)
