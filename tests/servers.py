@@ -168,13 +168,15 @@ class RedisServer(ManagedServer):
 
 
 @contextmanager
-def postgres(*, fsync: bool = False, settings: Mapping[str, str] = NO_SETTINGS) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL; `settings` are names and values of postgresql.conf.
+def postgres(
+    *, fsync: bool = False, settings: Mapping[str, str] = NO_SETTINGS, programs: Path | None = None
+) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL; `settings` are names and values of postgresql.conf, `programs` is a folder with its binaries.
 
     Without `fsync` a crash of the machine may lose the data, which makes everything else several times faster.
     """
     with _server_directory() as (directory, account):
-        binaries = _reachable(find_postgres(), directory, account, _copy_postgres)
+        binaries = _reachable(programs or find_postgres(), directory, account, _copy_postgres)
         _initialise(binaries, directory / "data", account)
         fast = {} if fsync else {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         listening = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200"}

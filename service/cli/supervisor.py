@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
@@ -63,10 +64,19 @@ def work(target: str | None, listener: socket.socket, supervisor: Connection) ->
     try:
         app = load_app(target)
         log_for(app)
-        serve_app(app, target, listener, lambda: supervisor.send(None))
+        serve_app(app, target, listener, lambda: _tell(supervisor, None))
     except (Misconfigured, ServiceError, Failed) as error:
-        supervisor.send((exit_code_of(error), message_of(error)))
+        _tell(supervisor, (exit_code_of(error), message_of(error)))
         sys.exit(exit_code_of(error))
+    except KeyboardInterrupt:
+        # It came before anybody was there to handle it; the supervisor has got it too.
+        sys.exit(0)
+
+
+def _tell(supervisor: Connection, report: tuple[int, str] | None) -> None:
+    # A supervisor that is stopping does not listen any more.
+    with suppress(OSError):
+        supervisor.send(report)
 
 
 def _end_with(supervisor: Connection) -> None:

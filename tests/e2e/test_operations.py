@@ -80,12 +80,11 @@ def test_a_service_that_waits_for_its_database_can_be_interrupted(tmp_path: Path
     shop(tmp_path, ("connect_timeout_seconds=0.2", "connect_timeout_seconds=60"))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/shop"
-        with launched(*arguments, folder=tmp_path, variables={"DATABASE_URL": url}) as service:
-            connection, _ = silent.accept()
+        variables = {"DATABASE_URL": url}
+        with launched(*arguments, folder=tmp_path, variables=variables) as service, silent.accept()[0]:
             os.killpg(service.process.pid, signal.SIGINT)
             assert service.wait() == 0
             assert service.output == ""
-            connection.close()
 
 
 @pytest.mark.parametrize("arguments", [[], ["--workers", "3"], ["--reload"]])
