@@ -8,9 +8,9 @@ WORKDIR /build
 # Dependencies change less often than code, so they have a layer of their own. The environment gets no pip: it is never changed again.
 COPY requirements/runtime.lock requirements/build.lock requirements/
 RUN python -m venv --without-pip /opt/millrace \
-    && pip --python /opt/millrace/bin/python install --require-hashes -r requirements/runtime.lock
+    && pip --python /opt/millrace/bin/python install --no-deps --require-hashes -r requirements/runtime.lock
 RUN python -m venv --without-pip /opt/build \
-    && pip --python /opt/build/bin/python install --require-hashes -r requirements/build.lock
+    && pip --python /opt/build/bin/python install --no-deps --require-hashes -r requirements/build.lock
 COPY pyproject.toml LICENSE README.md ./
 COPY domain/ domain/
 COPY infra/ infra/

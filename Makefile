@@ -64,15 +64,18 @@ clean: ## remove the environment and everything else that can be made again
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# A lock names everything, so nothing is looked up besides it: some versions of pip would meet a release that is newer
+# than the lock's in doing so, and refuse it for want of a hash.
 $(RUNTIME): requirements/runtime.lock requirements/build.lock pyproject.toml $(CREATED)
 	@echo "installing pinned dependencies, about half a minute…"
-	@$(PIP) install --require-hashes -r requirements/runtime.lock -r requirements/build.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements/runtime.lock -r requirements/build.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV): requirements/dev.lock pyproject.toml $(CREATED)
 	@echo "installing pinned dependencies, about a minute…"
-	@$(PIP) install --require-hashes -r requirements/dev.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip --disable-pip-version-check check > /dev/null
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $(RUNTIME) $@
 

@@ -52,7 +52,7 @@ def test_every_dependency_comes_from_a_hashed_lock() -> None:
     installs = [part for run in named("RUN") for part in run.text.split("&&") if " install " in part]
     assert len(installs) == 3
     for install in installs:
-        assert "--require-hashes -r requirements/" in install or "--no-deps --no-index" in install, install
+        assert "--no-deps --require-hashes -r requirements/" in install or "--no-deps --no-index" in install, install
 
 
 def test_the_service_runs_as_a_numbered_account_that_is_not_root() -> None:
