@@ -79,7 +79,7 @@ class Bodies(Generic[EntityT]):
 
     def decode_create(self, body: bytes) -> Mapping[str, Any]:
         """The fields that a body for POST or PUT sets. Raises `InvalidBody` with every error."""
-        _check_depth(body)
+        check_depth(body)
         try:
             decoded = self._create_decoder.decode(body)
         except (msgspec.DecodeError, RecursionError, ValueError):
@@ -89,7 +89,7 @@ class Bodies(Generic[EntityT]):
 
     def decode_patch(self, body: bytes) -> Mapping[str, Any]:
         """The members of an RFC 7396 merge patch, not yet merged. Raises `InvalidBody` for what can never be right."""
-        _check_depth(body)
+        check_depth(body)
         raw = decode_object(body)
         unknown = [name for name in raw if name not in self._known]
         if unknown:
@@ -122,7 +122,7 @@ class Bodies(Generic[EntityT]):
         errors: list[FieldError] = []
         # The escape is the only way a NUL can stand in valid JSON, so most bodies are cleared by one scan.
         if b"\\u0000" in body:
-            errors.extend(islice(_nul_errors(values, ()), MOST_ERRORS))
+            errors.extend(islice(nul_errors(values, ()), MOST_ERRORS))
         if "id" in values:
             values["id"] = parse_id(values["id"])
         for name in self.timestamps:
@@ -179,7 +179,7 @@ def fitting(value: Decimal, field: Field) -> Decimal:
     return (value if value else Decimal(0)).quantize(Decimal(1).scaleb(-field.scale))
 
 
-def _check_depth(body: bytes) -> None:
+def check_depth(body: bytes) -> None:
     # Counting is quick and clears nearly every body.
     if body.count(b"{") + body.count(b"[") > _MOST_LEVELS:
         at = too_deep(body.decode(errors="replace"), _MOST_LEVELS)
@@ -265,7 +265,7 @@ def _duplicates(tags: Sequence[str]) -> Iterator[FieldError]:
         yield problem("duplicate", f'tag "{cut(tag)}" stands more than once', ("tags",), tag)
 
 
-def _nul_errors(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
+def nul_errors(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]:
     if isinstance(value, str):
         if "\0" in value:
             yield problem("value_error", "holds a NUL character, which cannot be stored", path, value)
@@ -274,8 +274,8 @@ def _nul_errors(value: Any, path: tuple[str | int, ...]) -> Iterator[FieldError]
         value = msgspec.to_builtins(value)
     if isinstance(value, Mapping):
         for name, member in value.items():
-            yield from _nul_errors(name, (*path, name))
-            yield from _nul_errors(member, (*path, name))
+            yield from nul_errors(name, (*path, name))
+            yield from nul_errors(member, (*path, name))
     elif isinstance(value, list | tuple | set | frozenset):
         for index, member in enumerate(value):
-            yield from _nul_errors(member, (*path, index))
+            yield from nul_errors(member, (*path, index))

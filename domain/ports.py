@@ -9,6 +9,8 @@ import msgspec
 
 from domain.entity import Entity
 from domain.query import QueryOptions
+from domain.runs import Message, Run, RunEnd
+from domain.tasks import Task
 
 EntityT = TypeVar("EntityT", bound=Entity)
 
@@ -94,6 +96,33 @@ class Transactions(Protocol):
 
     async def on_commit(self, callback: Callable[[], Awaitable[None]]) -> None:
         """Run `callback` after the commit; at once outside of a transaction."""
+        ...
+
+
+class Doorbell(Protocol):
+    """Wakes workers. Losing or doubling a ring costs time and nothing else: the database knows what is to be done."""
+
+    def ring(self, queue: str, job_id: str) -> None:
+        """Say that a job of `queue` is ready. Neither waits nor fails; trouble is logged and counted."""
+        ...
+
+    def answered(self, queues: Sequence[str], wake: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Call `wake` for every ring of these queues while the block lasts."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs tasks in processes of their own."""
+
+    async def run(self, task: Task, run: Run, report: Callable[[Message], None]) -> RunEnd:
+        """Call a task and wait for its end; what it reports meanwhile goes to `report`.
+
+        Cancelling the caller kills the run at once.
+        """
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Tell a run to stop: first politely, then by SIGTERM, then by SIGKILL of all its processes."""
         ...
 
 

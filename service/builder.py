@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
@@ -14,12 +15,18 @@ from piccolo.table import Table
 
 from domain.bodies import Bodies
 from domain.errors import Misconfigured, ServiceError
+from domain.graphs import GRAPHS
 from domain.health import HealthCheck, check_names
+from domain.jobs import DEFAULT_QUEUE, JOBS, Retention
 from domain.query import Resource
 from domain.registration import ServiceInfo
+from domain.schedules import SCHEDULES, ScheduledTask
+from domain.tasks import Task, Tasks
 from infra.database.engine import DatabaseOptions
 from infra.database.table import bounds_of, check_pair
 from infra.database.url import parse_url
+from infra.runners.modules import check_importable
+from service.background import JobsDesign
 from service.container import Design, ResourceDesign
 from service.http.application import Service
 from service.http.crud import Operation, Permissions
@@ -30,7 +37,8 @@ from service.http.running import Running
 from service.lifespan import Hook, Lifespan
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
-from service.routes import RoutePlan, all_routes
+from service.managers.worker import DEFAULT_CONCURRENCY, WorkerOptions, check_options
+from service.routes import BackgroundPlan, RoutePlan, all_routes
 from service.settings import Settings, from_env
 
 
@@ -57,6 +65,10 @@ class ServiceBuilder:
         self._starts: list[Hook] = []
         self._stops: list[Hook] = []
         self._overrides: dict[str, Provide] = {}
+        self._jobs: JobsPlan | None = None
+        self._tasks: list[Task] = []
+        self._tasks_path = "/api/v1/tasks"
+        self._schedules: Resource[ScheduledTask] | None = None
 
     def with_database(
         self,
@@ -163,6 +175,60 @@ class ServiceBuilder:
         self._logging = {"LOG_FORMAT": format, "LOG_LEVEL": level}
         return self
 
+    def with_jobs(
+        self,
+        prefix: str = "/api/v1/jobs",
+        *,
+        max_concurrency: int | None = None,
+        max_processes: int | None = None,
+        retention: Retention | None = None,
+        poll_seconds: float = 1.0,
+        lease_seconds: float = 15.0,
+        max_losses: int = 3,
+        grace_seconds: float = 10.0,
+        start_method: str = "auto",
+        tags: Sequence[str] = ("Jobs",),
+    ) -> Self:
+        """Run tasks as durable jobs; `with_tasks` alone does the same with the defaults.
+
+        A worker runs `max_concurrency` jobs at a time (100), of those in a process of their own `max_processes` (one
+        per core). It looks for jobs every `poll_seconds` even if nobody wakes it. A job whose worker does not renew its
+        lease of `lease_seconds` runs again elsewhere; after `max_losses` lost workers it is dead. A worker that stops
+        waits `grace_seconds` for its jobs before it hands them back. `start_method` is `auto`, `fork` or `spawn`.
+        """
+        options = WorkerOptions(
+            concurrency=DEFAULT_CONCURRENCY if max_concurrency is None else max_concurrency,
+            processes=min(max_processes or os.cpu_count() or 1, max_concurrency or DEFAULT_CONCURRENCY),
+            poll_seconds=poll_seconds,
+            lease_seconds=lease_seconds,
+            max_losses=max_losses,
+            grace_seconds=grace_seconds,
+        )
+        check_options(options)
+        self._jobs = JobsPlan(
+            path=_prefix("with_jobs", prefix),
+            options=options,
+            retention=retention or Retention(),
+            start_method=start_method,
+            tags=tuple(tags),
+        )
+        return self
+
+    def with_tasks(self, *tasks: Task, prefix: str = "/api/v1/tasks") -> Self:
+        """Offer functions made by `@task` to be run as jobs, from code and over HTTP."""
+        Tasks([*self._tasks, *tasks])
+        for item in tasks:
+            if item.is_process:
+                check_importable(item)
+        self._tasks += tasks
+        self._tasks_path = _prefix("with_tasks", prefix)
+        return self.with_jobs() if self._jobs is None else self
+
+    def with_schedules(self, prefix: str = "/api/v1/schedules") -> Self:
+        """Offer schedules: tasks that are submitted by the clock, changed at run time over HTTP."""
+        self._schedules = SCHEDULES.at(_prefix("with_schedules", prefix))
+        return self
+
     def include_router(self, router: ControllerRouterHandler) -> Self:
         """Add a Litestar router, controller or handler of your own."""
         self._routers.append(router)
@@ -198,6 +264,8 @@ class ServiceBuilder:
             (item.resource, permissions)
             for item, (_, _, permissions, _) in zip(design.resources, self._resources, strict=True)
         ]
+        if self._schedules is not None:
+            resources.append((self._schedules, Permissions()))
         lifespan = Lifespan(
             settings,
             design,
@@ -215,6 +283,7 @@ class ServiceBuilder:
             health=self._health_plan(lifespan),
             system=self._system,
             routers=routers,
+            background=self._background_plan(),
         )
         app = Service(
             route_handlers=all_routes(plan),
@@ -224,7 +293,7 @@ class ServiceBuilder:
                 HTTPException: on_http_exception,
                 Exception: on_unexpected,
             },
-            return_dto=entity_dto([resource for resource, _ in resources]),
+            return_dto=entity_dto([*(resource for resource, _ in resources), *self._background_resources()]),
             lifespan=[lifespan],
             openapi_config=None,
             logging_config=None,
@@ -243,9 +312,14 @@ class ServiceBuilder:
         if self._resources and self._database is None:
             name = self._resources[0][0].name
             raise Misconfigured(f"with_crud({name}) needs a database: call with_database() on the builder")
+        if self._jobs is not None and self._database is None:
+            raise Misconfigured("with_jobs() and with_tasks() need a database: call with_database() on the builder")
+        if self._schedules is not None and not self._tasks:
+            raise Misconfigured("with_schedules() has nothing to schedule: call with_tasks(…) on the builder")
+        own = [resource for resource, *_ in self._resources] + self._background_resources()
         for kind, values in (
-            ("name", [resource.name for resource, *_ in self._resources]),
-            ("path", [resource.path for resource, *_ in self._resources]),
+            ("name", [resource.name for resource in own]),
+            ("path", [resource.path for resource in own]),
             ("table", [table._meta.tablename for _, table, *_ in self._resources]),
         ):
             twice = next((value for value in values if values.count(value) > 1), None)
@@ -255,6 +329,16 @@ class ServiceBuilder:
             raise Misconfigured(f"an operation is registered for {name!r}, which has no with_crud(…)")
 
     def _design(self) -> Design:
+        jobs = None
+        if self._jobs is not None:
+            jobs = JobsDesign(
+                tasks=Tasks(self._tasks),
+                options=msgspec.structs.replace(
+                    self._jobs.options, queues=Tasks(self._tasks).queues or (DEFAULT_QUEUE,)
+                ),
+                retention=self._jobs.retention,
+                start_method=self._jobs.start_method,
+            )
         folder = self._folder / (self._migrations or "migrations")
         if self._migrations is not None and not folder.is_dir():
             raise Misconfigured(f"with_database(migrations={str(self._migrations)!r}): there is no folder {folder}")
@@ -267,6 +351,24 @@ class ServiceBuilder:
                 ResourceDesign(resource=resource.bounded(bounds_of(table)), table=table, hooks=hooks)
                 for resource, table, _, hooks in self._resources
             ),
+            jobs=jobs,
+        )
+
+    def _background_resources(self) -> list[Resource[Any]]:
+        if self._jobs is None:
+            return []
+        found: list[Resource[Any]] = [JOBS.at(self._jobs.path), GRAPHS]
+        return found if self._schedules is None else [*found, self._schedules]
+
+    def _background_plan(self) -> BackgroundPlan | None:
+        if self._jobs is None:
+            return None
+        return BackgroundPlan(
+            jobs=JOBS.at(self._jobs.path),
+            graphs=GRAPHS,
+            tasks_path=self._tasks_path,
+            schedules=self._schedules,
+            tags=self._jobs.tags,
         )
 
     def _dependencies(self, running: Running) -> dict[str, Provide]:
@@ -285,6 +387,9 @@ class ServiceBuilder:
         def provide_info() -> ServiceInfo:
             return info
 
+        if self._jobs is not None:
+            for name in ("jobs", "graphs", "schedules"):
+                provided[name] = Provide(_background_manager(running, name), sync_to_thread=False)
         return {**provided, "service_info": Provide(provide_info, sync_to_thread=False)}
 
     def _overridden(
@@ -310,6 +415,23 @@ class ServiceBuilder:
         if has_database_check and self._database is not None:
             checks = {**checks, "database": checks.get("database", lifespan.check_database)}
         return prefix, checks, tags
+
+
+class JobsPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `with_jobs` was told."""
+
+    path: str
+    options: WorkerOptions
+    retention: Retention
+    start_method: str
+    tags: tuple[str, ...]
+
+
+def _background_manager(running: Running, name: str) -> Callable[[], Any]:
+    def provide() -> Any:
+        return getattr(running.background, name)
+
+    return provide
 
 
 def _prefix(method: str, prefix: str) -> str:

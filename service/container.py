@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from infra.database.schema import compare
 from infra.database.secrets import shared_secret
 from infra.database.sqlite import SqliteEngine
 from infra.telemetry.logging import configure_logging
+from service.background import JobsDesign, Opened, open_background
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
 from service.settings import Settings
@@ -54,6 +55,7 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     migrations: Path | None = None
     migrations_home: Path = Path("migrations")
     resources: tuple[ResourceDesign, ...] = ()
+    jobs: JobsDesign | None = None
 
     @property
     def migration_apps(self) -> list[MigrationApp]:
@@ -68,6 +70,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     database: DatabaseEngine | None
     managers: Mapping[str, Manager[Any]]
     secret: bytes
+    background: Opened | None = None
 
     def manager(self, name: str) -> Manager[Any]:
         """The manager of a resource by name. Raises `NotFound`."""
@@ -97,11 +100,15 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
         await engine.start()
         use_engine(engine)
         await _prepare_schema(engine, settings, design)
-        yield Container(
-            database=engine,
-            managers={item.resource.name: _manager(engine, item) for item in design.resources},
-            secret=_own_secret(settings) or await shared_secret(engine, "cursors"),
-        )
+        async with AsyncExitStack() as stack:
+            background = await _background(stack, engine, settings, design)
+            managers = {item.resource.name: _manager(engine, item) for item in design.resources}
+            yield Container(
+                database=engine,
+                managers={**managers, **(background.resources if background else {})},
+                secret=_own_secret(settings) or await shared_secret(engine, "cursors"),
+                background=background,
+            )
     finally:
         await engine.stop()
 
@@ -114,6 +121,22 @@ def make_engine(settings: Settings, design: Design) -> DatabaseEngine | None:
     if options.url is None:
         options = msgspec.structs.replace(options, url=settings.database_url)
     return create_engine(options, home=settings.home, name=design.name)
+
+
+async def _background(
+    stack: AsyncExitStack, engine: DatabaseEngine, settings: Settings, design: Design
+) -> Opened | None:
+    if design.jobs is None:
+        return None
+
+    def another_engine() -> DatabaseEngine:
+        made = make_engine(settings, design)
+        assert made is not None
+        return made
+
+    return await stack.enter_async_context(
+        open_background(engine, another_engine, settings.redis_url, design.jobs, namespace=design.name)
+    )
 
 
 def location(settings: Settings, design: Design) -> str:

@@ -12,6 +12,7 @@ from domain.health import CheckResult
 from infra.telemetry.logging import configure_logging
 from service.container import Container, Design, database_check, open_container
 from service.http.running import Running
+from service.managers.worker import Worker
 from service.settings import Settings
 
 logger = logging.getLogger("millrace")
@@ -48,20 +49,38 @@ class Lifespan:
         running = self._running
         async with open_container(self._settings, self._design) as container:
             self.container = container
-            running.managers = dict(container.managers)
-            running.secret = container.secret
+            background = container.background.managers if container.background is not None else None
+            running.open(container.managers, container.secret, background)
             # A new one for each run: it belongs to the event loop it is first waited for in.
             running.draining = asyncio.Event()
             try:
                 for start in self._starts:
                     await _call(start, app)
-                yield
+                async with self._working(container):
+                    yield
             finally:
                 running.draining.set()
                 for stop in self._stops:
                     await _call_isolated(stop, app)
                 self.container = None
-                running.managers = {}
+                running.close()
+
+    @asynccontextmanager
+    async def _working(self, container: Container) -> AsyncIterator[None]:
+        """Run jobs in the service's own process, when nobody else does."""
+        background = container.background
+        if background is None or not self._settings.is_working:
+            yield
+            return
+        worker = background.make_worker(background.options)
+        working = asyncio.create_task(worker.run())
+        stopping = asyncio.create_task(_stop_with(worker, self._running.draining))
+        try:
+            yield
+        finally:
+            self._running.draining.set()
+            await stopping
+            await working
 
     def enter_request(self) -> None:
         """Make the app's database the current one for the running task."""
@@ -71,6 +90,12 @@ class Lifespan:
     async def check_database(self) -> CheckResult:
         """The health check of the app's database."""
         return await database_check(self.container.database if self.container else None)
+
+
+async def _stop_with(worker: Worker, draining: asyncio.Event) -> None:
+    # As soon as the service begins to stop, and not when its last request is over.
+    await draining.wait()
+    await worker.stop()
 
 
 async def _call(hook: Hook, app: Litestar) -> None:

@@ -8,15 +8,34 @@ from litestar import Router
 from litestar.types import ControllerRouterHandler
 
 from domain.bodies import Bodies
+from domain.graphs import Graph
 from domain.health import HealthCheck
+from domain.jobs import Job
 from domain.query import Resource
 from domain.registration import ServiceInfo
+from domain.schedules import ScheduledTask
+from service.api.graphs import graphs_router
 from service.api.health import Probe, health_router
+from service.api.jobs import jobs_router
+from service.api.schedules import schedules_router
 from service.api.system import info_router, system_router
+from service.api.tasks import tasks_router
 from service.http.crud import Operation, Permissions, crud_router
 from service.http.docs_page import docs_router
 from service.http.openapi import Described
 from service.http.running import Running
+
+_READ_ONLY = Permissions(create=False, update=False, delete=False)
+
+
+class BackgroundPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The resources of background work, and where its tasks are; `schedules` is None without any."""
+
+    jobs: Resource[Job]
+    graphs: Resource[Graph]
+    tasks_path: str
+    schedules: Resource[ScheduledTask] | None
+    tags: Sequence[str]
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +48,7 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     health: tuple[str, Mapping[str, HealthCheck], list[str]] | None
     system: tuple[str, list[str]] | None
     routers: Sequence[ControllerRouterHandler]
+    background: BackgroundPlan | None = None
 
 
 def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
@@ -43,9 +63,27 @@ def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
     for resource, bodies, permissions in plan.resources:
         operations = plan.operations.get(resource.name, ())
         handlers.append(crud_router(resource, bodies, plan.running, permissions=permissions, operations=operations))
-    handlers += plan.routers
     described = [Described(*item) for item in plan.resources]
+    if plan.background is not None:
+        handlers += _background_routes(plan.background, plan.running)
+        described += [Described(resource, Bodies(resource), _READ_ONLY) for resource in _documented(plan.background)]
+    handlers += plan.routers
     handlers.append(docs_router(plan.info, described, has_root=_has_root(plan.routers)))
+    return handlers
+
+
+def _documented(plan: BackgroundPlan) -> Sequence[Resource[Any]]:
+    return plan.jobs, plan.graphs
+
+
+def _background_routes(plan: BackgroundPlan, running: Running) -> list[ControllerRouterHandler]:
+    handlers: list[ControllerRouterHandler] = [
+        jobs_router(plan.jobs, running, list(plan.tags)),
+        tasks_router(plan.tasks_path, plan.jobs.path, running, ["tasks"]),
+        graphs_router(plan.graphs, running, ["graphs"]),
+    ]
+    if plan.schedules is not None:
+        handlers.append(schedules_router(plan.schedules.path, plan.jobs.path, running))
     return handlers
 
 

@@ -8,6 +8,7 @@ import msgspec
 from domain.errors import Misconfigured
 
 LOG_FORMATS = ("console", "json")
+WORKERS_IN_SERVICE = ("auto", "true", "false")
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -16,6 +17,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     home: Path = Path("var")
     database_url: str | None = None
+    redis_url: str | None = None
+    worker: str = "auto"
     is_migrating_on_start: bool = True
     secret_key: str | None = None
     log_format: str = "console"
@@ -24,6 +27,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8000
     workers: int = 1
 
+    @property
+    def is_working(self) -> bool:
+        """Whether the service itself runs jobs: by default when there is no Redis to wake workers elsewhere."""
+        return self.redis_url is None if self.worker == "auto" else self.worker == "true"
+
 
 def from_env(environment: Mapping[str, str]) -> Settings:
     """The settings in `environment`. Raises `Misconfigured` naming the variable, its value and what is allowed."""
@@ -31,6 +39,8 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     return Settings(
         home=Path(environment.get("MILLRACE_HOME") or defaults.home),
         database_url=environment.get("DATABASE_URL") or None,
+        redis_url=environment.get("REDIS_URL") or None,
+        worker=_choice(environment, "MILLRACE_WORKER", WORKERS_IN_SERVICE, defaults.worker, fold=str.lower),
         is_migrating_on_start=_flag(environment, "MILLRACE_MIGRATE", default=True),
         secret_key=environment.get("MILLRACE_SECRET_KEY") or None,
         log_format=_choice(environment, "LOG_FORMAT", LOG_FORMATS, defaults.log_format, fold=str.lower),

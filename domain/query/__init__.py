@@ -3,6 +3,7 @@
 from domain.query.fields import Field, Kind, Operator
 from domain.query.options import (
     BY_ID,
+    NEWEST_FIRST,
     AllOf,
     AnyOf,
     Comparison,
@@ -20,6 +21,7 @@ from domain.query.resource import QueryLimits, Resource
 
 __all__ = [
     "BY_ID",
+    "NEWEST_FIRST",
     "AllOf",
     "AnyOf",
     "Comparison",

@@ -5,7 +5,7 @@ from typing import Any
 
 from domain.query.fields import WrongValue, storable_text
 from domain.query.filters import Problems
-from domain.query.options import Sort
+from domain.query.options import NEWEST_FIRST, Sort
 from domain.query.resource import Resource, suggestion
 
 _TERM = re.compile(r'"([^"]+)"|(\S+)')
@@ -28,6 +28,8 @@ def _names(problems: Problems, value: Any, parameter: str, *, origin: str) -> li
 
 
 def read_sort(resource: Resource[Any], problems: Problems, value: Any, *, origin: str) -> tuple[Sort, ...]:
+    if value is None and resource.is_newest_first:
+        return NEWEST_FIRST.sort
     keys: list[Sort] = []
     parts = _names(problems, value, "sort", origin=origin)
     if len(parts) > _MAX_SORTS:

@@ -89,3 +89,6 @@ class QueryOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 BY_ID = QueryOptions(sort=(Sort("id"),))
 """All entities in the order of their ids."""
+
+NEWEST_FIRST = QueryOptions(sort=(Sort("id", is_descending=True),))
+"""All entities, the latest first: ids grow with time."""

@@ -10,6 +10,7 @@ from domain.query.filters import BadJson, FilterReader, Problems, decode_json
 from domain.query.names import read_fields, read_search, read_sort
 from domain.query.options import (
     BY_ID,
+    NEWEST_FIRST,
     AllOf,
     FilterSpec,
     Keyset,
@@ -28,7 +29,7 @@ def parse_parameters(resource: Resource[Any], parameters: Sequence[tuple[str, st
     Raises `InvalidQuery` with every error found (`InvalidPage` when only `page` or `size` are out of range).
     """
     if not parameters:
-        return BY_ID
+        return NEWEST_FIRST if resource.is_newest_first else BY_ID
     problems = Problems()
     values: dict[str, Any] = {}
     specs: list[FilterSpec] = []

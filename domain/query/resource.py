@@ -41,7 +41,8 @@ class Resource(Generic[EntityT]):
 
     `filterable`, `sortable` and `searchable` are allowlists of field names; left out, they hold every readable field
     that can be filtered, every one that can be sorted, every text field. `hidden` fields are stored and never shown,
-    `read_only` ones are shown and never taken from a client. Raises `Misconfigured` with what to change.
+    `read_only` ones are shown and never taken from a client. Lists without `sort` come in the order of their ids, or
+    `is_newest_first`. Raises `Misconfigured` with what to change.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Resource(Generic[EntityT]):
         hidden: Collection[str] = (),
         read_only: Collection[str] = (),
         limits: QueryLimits | None = None,
+        is_newest_first: bool = False,
     ) -> None:
         if not _is_entity(entity):
             raise Misconfigured(f"Resource({entity!r}): the first argument is a class that derives from Entity")
@@ -67,6 +69,7 @@ class Resource(Generic[EntityT]):
         if not self.path.startswith("/"):
             raise Misconfigured(f"Resource {name}: path {path!r} must start with '/'")
         self.limits = limits or QueryLimits()
+        self.is_newest_first = is_newest_first
         self.fields = _fields_of(entity)
         self.hidden = self._names("hidden", hidden)
         self.read_only = self._names("read_only", read_only) | SERVER_MANAGED
@@ -131,6 +134,13 @@ class Resource(Generic[EntityT]):
         twin.fields = {
             name: msgspec.structs.replace(field, **bounds.get(name, {})) for name, field in self.fields.items()
         }
+        return twin
+
+    def at(self, path: str) -> "Resource[EntityT]":
+        """This resource under another path."""
+        twin: Resource[EntityT] = object.__new__(Resource)
+        twin.__dict__.update(self.__dict__)
+        twin.path = path
         return twin
 
 

@@ -1,7 +1,7 @@
 """Where the two databases spell things differently: placeholders, JSON, text matching and stored values."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Protocol
@@ -22,7 +22,9 @@ class Dialect(Protocol):
 
     name: str = ""
     row_lock: str = ""
+    free_row_lock: str = ""
     text_order: str = ""
+    now: str = ""
 
     def placeholder(self, number: int) -> str:
         """The marker of the `number`th argument, counted from 1."""
@@ -43,6 +45,18 @@ class Dialect(Protocol):
 
     def key(self, column: str, field: Field) -> str:
         """The column as a sort key that travels in a cursor."""
+        ...
+
+    def later(self, seconds: str) -> str:
+        """The moment so many seconds (an expression) after the database's now."""
+        ...
+
+    def seconds_from_now(self, moment: str) -> str:
+        """How many seconds lie between the database's now and a moment (an expression)."""
+        ...
+
+    def rows(self, marker: str, columns: Mapping[str, str]) -> str:
+        """The objects of a JSON array as a table `r`; `columns` are names and PostgreSQL's types."""
         ...
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
@@ -83,6 +97,9 @@ class PostgresDialect(Dialect):
 
     name = "postgres"
     row_lock = " FOR UPDATE"
+    free_row_lock = " FOR UPDATE SKIP LOCKED"
+    # Not now(), which stands still for as long as a transaction lasts.
+    now = "clock_timestamp()"
 
     def __init__(self, collation: str = "", folding: str = "") -> None:
         self.text_order = collation
@@ -103,6 +120,16 @@ class PostgresDialect(Dialect):
         if field.kind in {Kind.DATETIME, Kind.DATE}:
             return _pg_member(column, field)
         return f"{column}::text" if field.kind in {Kind.DECIMAL, Kind.UUID, Kind.TIME} else column
+
+    def later(self, seconds: str) -> str:
+        return f"(clock_timestamp() + make_interval(secs => {seconds}))"
+
+    def seconds_from_now(self, moment: str) -> str:
+        return f"extract(epoch FROM {moment} - clock_timestamp())::float8"
+
+    def rows(self, marker: str, columns: Mapping[str, str]) -> str:
+        typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+        return f"jsonb_to_recordset({marker}::jsonb) AS r({typed})"
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         return f"{column} = ANY({bind(list(values))})"
@@ -142,6 +169,8 @@ class SqliteDialect(Dialect):
     """SQLite, with the two functions that our connections add."""
 
     name = "sqlite"
+    # Of the width that a timestamp has on the wire; SQLite's clock has milliseconds.
+    now = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
     def placeholder(self, number: int) -> str:
         return f"?{number}"
@@ -166,6 +195,16 @@ class SqliteDialect(Dialect):
     def key(self, column: str, field: Field) -> str:
         # The plus keeps the driver from converting the value by the column's declared type.
         return f"CAST({column} AS TEXT)" if field.kind is Kind.DECIMAL else f"+{column}"
+
+    def later(self, seconds: str) -> str:
+        return f"strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ({seconds}) || ' seconds')"
+
+    def seconds_from_now(self, moment: str) -> str:
+        return f"((julianday({moment}) - julianday('now')) * 86400.0)"
+
+    def rows(self, marker: str, columns: Mapping[str, str]) -> str:
+        typed = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
+        return f"(SELECT {typed} FROM json_each({marker})) AS r"
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         if all(type(value) in {str, int} for value in values):

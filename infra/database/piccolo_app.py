@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
+from infra.database.jobs.tables import Graphs, JobEdges, JobEvents, JobLogs, Jobs, Workers
 from infra.database.piccolo_environment import MigrationApp
+from infra.database.schedules import Schedules, Ticks
 from infra.database.secrets import Secrets
 
-PRODUCT = MigrationApp(name="millrace", tables=(Secrets,), directory=Path(__file__).parent / "migrations")
+PRODUCT = MigrationApp(
+    name="millrace",
+    tables=(Secrets, Jobs, JobEvents, JobLogs, JobEdges, Graphs, Workers, Schedules, Ticks),
+    directory=Path(__file__).parent / "migrations",
+)

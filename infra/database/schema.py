@@ -22,6 +22,8 @@ _PG_TYPES: Mapping[str, str] = {
     "DECIMAL": "numeric",
     "TIME": "time without time zone",
     "INT": "integer",
+    "SERIAL": "integer",
+    "BIGSERIAL": "bigint",
 }
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,13 +9,11 @@ from litestar import Controller, Request, Response, Router, get
 from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
-from domain.errors import FieldError, InvalidPage
 from domain.health import CheckResult, HealthCheck, HealthState, HealthStatus, aggregate
-from service.http.query import no_parameters, parameters
+from service.http.query import no_parameters
 from service.http.running import Running
+from service.http.sse import event, event_stream, pause, poll_interval
 
-SSE_HEADERS = {"Cache-Control": "no-cache", "Connection": "keep-alive", "X-Accel-Buffering": "no"}
-_MAX_INTERVAL = 60.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -72,9 +69,7 @@ def health_router(path: str, probe: Probe, running: Running, tags: list[str]) ->
             summary="Health as server-sent events",
         )
         async def stream(self, request: Request[Any, Any, Any]) -> Stream:
-            interval = poll_interval(request)
-            events = _events(probe, running, interval)
-            return Stream(events, media_type="text/event-stream", headers=SSE_HEADERS)
+            return event_stream(_events(probe, running, poll_interval(request, 1.0)))
 
     return Router(path=path, route_handlers=[HealthController], tags=tags)
 
@@ -87,24 +82,5 @@ def _reply(status: HealthStatus) -> Response[HealthStatus]:
 async def _events(probe: Probe, running: Running, interval: float) -> AsyncIterator[bytes]:
     """One event per interval until the client goes or the server stops."""
     while not running.draining.is_set():
-        yield b"data: " + _encode(await probe.status()) + b"\n\n"
-        with suppress(TimeoutError):
-            async with asyncio.timeout(interval):
-                await running.draining.wait()
-
-
-def poll_interval(request: Request[Any, Any, Any]) -> float:
-    """The `poll_interval` of a stream in seconds, more than 0 and at most 60; 1.0 when it is not given."""
-    for name, text in parameters(request.scope):
-        try:
-            seconds = float(text) if name == "poll_interval" else -1.0
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds <= _MAX_INTERVAL:
-            message = f'"{name}" must be a number of seconds, more than 0 and at most {_MAX_INTERVAL:g}'
-            if name != "poll_interval":
-                message = f'unknown parameter "{name}"; allowed: poll_interval'
-            error = FieldError(type="out_of_range", loc=("query", name), msg=message, input=text[:100])
-            raise InvalidPage(f"Request validation failed: {message}", errors=[error])
-        return seconds
-    return 1.0
+        yield event(_encode(await probe.status()))
+        await pause(interval, running.draining)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from domain.errors import Misconfigured, ServiceError
-from service.cli import doctor, migrate, migrations, routes, serve, version
+from service.cli import doctor, jobs, migrate, migrations, routes, serve, version, worker
 from service.cli.output import Failed, complain, exit_code_of, message_of
 from service.settings import from_env
 
@@ -25,6 +25,8 @@ commands = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 commands.command(name="serve")(serve.serve)
+commands.command(name="worker")(worker.worker)
+commands.add_typer(jobs.commands, name="jobs")
 commands.add_typer(migrate.commands, name="migrate")
 commands.add_typer(migrations.commands, name="migrations")
 commands.command(name="routes")(routes.routes)

@@ -14,6 +14,16 @@ TargetArgument = Annotated[
     ),
 ]
 
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="TARGET",
+        help="A file such as main.py, or a module such as shop.main:app. Without it: main.py in the current folder.",
+        show_default=False,
+    ),
+]
+
 HomeOption = Annotated[
     str | None,
     typer.Option("--home", help="Folder for what the service keeps (MILLRACE_HOME).", show_default=False),

@@ -69,7 +69,7 @@ def crud_router(
     operations: Sequence[Operation] = (),
 ) -> Router:
     """All routes of a resource under its path. The handlers only translate; the manager does the work."""
-    routes = _Routes(resource, bodies, running)
+    routes = ResourceRoutes(resource, bodies, running)
     handlers: list[ControllerRouterHandler] = []
     if permissions.create:
         handlers.append(routes.create())
@@ -92,7 +92,7 @@ def crud_router(
     )
 
 
-class _Routes:
+class ResourceRoutes:
     """One method per route; each returns a handler whose annotations are the resource's real types.
 
     Those that return an entity are annotated with what the DTO makes of it: a reply that is ready.
@@ -119,8 +119,8 @@ class _Routes:
         async def create(request: AnyRequest, data: Any = None) -> Any:
             no_parameters(request.scope)
             entity = await self._manager().create(required(data))
-            location = _location(request, f"{self.resource.path}/{entity.id}")
-            return self._entity(entity, {"location": location}, status=HTTP_201_CREATED)
+            headers = {"location": location(request, f"{self.resource.path}/{entity.id}")}
+            return self._entity(entity, headers, status=HTTP_201_CREATED)
 
         create.__annotations__["return"] = ASGIApp
         create.__annotations__["data"] = _json_body[self.bodies.create]
@@ -239,7 +239,7 @@ def _expectation(request: AnyRequest) -> Expectation | None:
     return expectation(header(request.scope, b"if-match"), header(request.scope, b"if-none-match"))
 
 
-def _location(request: AnyRequest, path: str) -> str:
+def location(request: AnyRequest, path: str) -> str:
     """The absolute URL of `path` on the host the client used."""
     host = header(request.scope, b"host")
     return f"{request.scope['scheme']}://{host}{path}" if host else path

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 from litestar.types import Scope
 
 from domain.errors import FieldError, InvalidQuery
-from domain.query import BY_ID, QueryOptions, Resource, parse_parameters
+from domain.query import BY_ID, NEWEST_FIRST, QueryOptions, Resource, parse_parameters
 from domain.query.parse import parse_fields, unknown_parameters
 
 _MAX_BYTES = 16 * 1024
@@ -30,7 +30,9 @@ def parameters(scope: Scope) -> list[tuple[str, str]]:
 
 def read_query(scope: Scope, resource: Resource[Any], key: bytes) -> QueryOptions:
     """The list query of a request."""
-    return parse_parameters(resource, parameters(scope), key=key) if scope["query_string"] else BY_ID
+    if scope["query_string"]:
+        return parse_parameters(resource, parameters(scope), key=key)
+    return NEWEST_FIRST if resource.is_newest_first else BY_ID
 
 
 def read_fields(scope: Scope, resource: Resource[Any]) -> tuple[str, ...] | None:

@@ -1,9 +1,11 @@
 """What a started app holds for its handlers; empty until the lifespan has begun."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from domain.errors import Unavailable
+from service.managers.background import Background
 from service.managers.base import Manager
 
 
@@ -14,6 +16,25 @@ class Running:
         self.managers: dict[str, Manager[Any]] = {}
         self.secret = b""
         self.draining = asyncio.Event()
+        self.opened_background: Background | None = None
+
+    def open(self, managers: Mapping[str, Manager[Any]], secret: bytes, background: Background | None) -> None:
+        """Take what was opened."""
+        self.managers = dict(managers)
+        self.secret = secret
+        self.opened_background = background
+
+    def close(self) -> None:
+        """Forget what is about to be closed."""
+        self.managers = {}
+        self.opened_background = None
+
+    @property
+    def background(self) -> Background:
+        """The managers of jobs. Raises `Unavailable` before the start and after the stop."""
+        if self.opened_background is None:
+            raise Unavailable("The service is not running")
+        return self.opened_background
 
     def manager(self, name: str) -> Manager[Any]:
         """The manager of a resource. Raises `Unavailable` before the start and after the stop."""

@@ -1,0 +1,222 @@
+"""What jobs, graphs, schedules and workers need from the world, as protocols; `infra` provides it."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from domain.graphs import Edge, Graph, On
+from domain.jobs import Ending, Job, JobEvent, LogLine, NewJob, Progress, QueueStats, Retention, WorkerInfo
+from domain.ports import Transactions
+from domain.schedules import ScheduledTask, Tick
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Jobs that were ended, handed back or canceled, and those that became ready because of it."""
+
+    jobs: list[Job]
+    ready: list[Job]
+
+
+class JobQueue(Protocol):
+    """What a worker asks of the database. Every moment in it is the database's, never a worker's.
+
+    Every method raises `Unavailable` when the database does not answer.
+    """
+
+    async def promote(self) -> float | None:
+        """Queue the jobs whose time has come; returns in how many seconds the next one's will, None without any."""
+        ...
+
+    async def claim(
+        self, queue: str, kinds: Sequence[str], limit: int, *, worker_id: str, lease_seconds: float
+    ) -> list[Job]:
+        """Lease up to `limit` jobs of a queue, the first in order."""
+        ...
+
+    async def finish(self, endings: Sequence[Ending]) -> Ended:
+        """Record how runs ended, of the jobs whose lease still holds."""
+        ...
+
+    async def reap(self, max_losses: int) -> Ended:
+        """Take jobs from workers whose lease has run out."""
+        ...
+
+    async def report(self, reports: Sequence[tuple[str, str, Progress]]) -> None:
+        """Store the progress of runs, given as (job, token, progress)."""
+        ...
+
+    async def write_logs(self, lines: Sequence[tuple[str, int, str, str]]) -> None:
+        """Store what runs wrote, given as (job, attempt, stream, text)."""
+        ...
+
+    async def results(self, ids: Sequence[str]) -> dict[str, bytes | None]:
+        """The results of completed jobs as JSON, by id."""
+        ...
+
+    async def leave(self, worker_id: str) -> None:
+        """Say that a worker has ended in order."""
+        ...
+
+
+class Leases(Protocol):
+    """Keeps the leases of a worker, whatever its loop is doing."""
+
+    def start(self) -> None:
+        """Begin, in the worker's loop."""
+        ...
+
+    async def stop(self) -> None:
+        """End; leases that are still held run out."""
+        ...
+
+    def hold(self, job_id: str, token: str) -> None:
+        """Keep this lease from now on."""
+        ...
+
+    def drop(self, job_id: str) -> None:
+        """Forget a lease: its job has ended."""
+        ...
+
+    def look(self) -> None:
+        """Look now what has become of the jobs, instead of in a moment."""
+        ...
+
+
+class JobStore(Protocol):
+    """Jobs as those see them who submit them and look after them."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """One change of the jobs; joins the one around it."""
+        ...
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[Job]:
+        """Store new jobs; those whose unique key an unfinished job has are left out of the result."""
+        ...
+
+    async def find_unique(self, keys: Sequence[str]) -> list[Job]:
+        """The unfinished jobs with these unique keys."""
+        ...
+
+    async def insert_graph(self, graph: Graph, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> list[Job]:
+        """Store a graph, all of it or nothing; edges name jobs by id."""
+        ...
+
+    async def cancel(self, ids: Sequence[str]) -> Ended:
+        """Cancel jobs: those that wait are canceled now, those that run are told to stop."""
+        ...
+
+    async def requeue(self, waits: Mapping[str, int]) -> list[Job]:
+        """Let ended jobs run again; `waits` says for how many others each waits first."""
+        ...
+
+    async def delete(self, ids: Sequence[str]) -> int:
+        """Remove jobs with everything that is known of them; returns how many there were."""
+        ...
+
+    async def find_many(self, ids: Sequence[str]) -> list[Job]:
+        """The jobs with these ids, in the order of their ids."""
+        ...
+
+    async def dead(self, ids: Sequence[str] | None, limit: int) -> list[Job]:
+        """Up to `limit` dead jobs, those of `ids` or any, the oldest first."""
+        ...
+
+    async def of_graph(self, graph_id: str) -> list[Job]:
+        """The jobs of a graph, in the order of their ids."""
+        ...
+
+    async def edges_of(self, graph_id: str) -> list[Edge]:
+        """What depends on what in a graph; edges name jobs by id."""
+        ...
+
+    async def parents_of(self, job_id: str) -> list[tuple[Job, On]]:
+        """What a job waits for."""
+        ...
+
+    async def active_of_schedule(self, schedule_id: str) -> list[Job]:
+        """The unfinished jobs of a schedule."""
+        ...
+
+    async def holders(self, concurrency_key: str) -> list[Job]:
+        """The jobs that run with this key."""
+        ...
+
+    async def ahead_of(self, job: Job) -> int:
+        """How many jobs of the same queue come first."""
+        ...
+
+    async def seconds_until(self, job_id: str) -> float:
+        """In how many seconds a job's time comes."""
+        ...
+
+    async def workers(self, *, within_seconds: float) -> list[WorkerInfo]:
+        """The workers that were heard of lately."""
+        ...
+
+    async def events(self, job_id: str, *, after: int, limit: int) -> list[JobEvent]:
+        """The history of a job, oldest first."""
+        ...
+
+    async def logs(self, job_id: str, *, after: int, limit: int) -> list[LogLine]:
+        """What a job wrote, oldest first."""
+        ...
+
+    async def result(self, job_id: str) -> bytes | None:
+        """The result of a job as JSON, None when it has none."""
+        ...
+
+    async def stats(self) -> list[QueueStats]:
+        """How each queue stands."""
+        ...
+
+    async def outdated(self, retention: Retention) -> list[str]:
+        """The ids of some jobs that need not be kept any longer."""
+        ...
+
+    async def forget_workers(self, *, after_seconds: float) -> None:
+        """Remove the records of workers that have not been heard of for so long."""
+        ...
+
+
+class ScheduleStore(Transactions, Protocol):
+    """Schedules as the workers see them. Every moment is the database's."""
+
+    async def now(self) -> datetime:
+        """The present moment."""
+        ...
+
+    async def due(self, kinds: Sequence[str], limit: int) -> list[ScheduledTask]:
+        """Schedules of tasks of these kinds that must fire now, locked until the transaction ends."""
+        ...
+
+    async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
+        """In how many seconds the next one must fire, None when there is none."""
+        ...
+
+    async def take(self, schedule_id: str, ticks: Sequence[Tick]) -> set[datetime]:
+        """Record ticks; returns those that had not been recorded before."""
+        ...
+
+    async def advance(
+        self,
+        schedule_id: str,
+        *,
+        next_fire_at: datetime | None,
+        last_fire_at: datetime | None,
+        fired: int,
+        skipped: int,
+        missed: int,
+    ) -> None:
+        """Set when a schedule fires next, and count what became of its ticks."""
+        ...
+
+    async def ticks(self, schedule_id: str, limit: int) -> list[Tick]:
+        """The latest ticks of a schedule, newest first."""
+        ...
+
+    async def forget(self, schedule_ids: Sequence[str]) -> None:
+        """Remove the ticks of schedules that are gone."""
+        ...

@@ -1,0 +1,99 @@
+"""Why a job is where it is, in words and as data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from domain.graphs import On
+from domain.jobs import Job, JobState, WorkerInfo
+
+
+class Why(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a job is in its state: `reason` is one of a few words, `text` a sentence, `facts` what it rests on."""
+
+    state: JobState
+    reason: str
+    text: str
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+def why_blocked(job: Job, parents: Sequence[tuple[Job, On]]) -> Why:
+    """It waits for other jobs of its graph."""
+    open_ = [(parent, on) for parent, on in parents if not parent.is_final]
+    named = ", ".join(
+        f"{_name(parent)} ({parent.state}{'' if on is On.SUCCESS else f', on {on}'})" for parent, on in open_
+    )
+    facts = [{"job_id": parent.id, "node": parent.node, "state": parent.state, "on": on} for parent, on in open_]
+    return Why(state=job.state, reason="blocked", text=f"blocked by {named}", facts={"blocked_by": facts})
+
+
+def why_later(job: Job, seconds: float) -> Why:
+    """Its time has not come."""
+    when = f"in {_seconds(seconds)}" if seconds > 0 else "now"
+    facts = {"seconds": round(max(seconds, 0.0), 3)}
+    if job.state is JobState.RETRYING:
+        text = f"attempt {job.failures + 1} of {job.max_attempts} {when}, after: {job.error}"
+        return Why(state=job.state, reason="retrying", text=text, facts=facts)
+    return Why(state=job.state, reason="scheduled", text=f"scheduled {when}", facts=facts)
+
+
+def why_queued(job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], ahead: int) -> Why:
+    """It could run, and no worker has taken it."""
+    serving = [worker for worker in workers if job.queue in worker.queues and not worker.is_draining]
+    if not serving:
+        remedy = f"start one with `millrace worker --queues {job.queue}`"
+        text = f'waiting: no worker takes jobs of queue "{job.queue}"; {remedy}'
+        return Why(state=job.state, reason="no_worker", text=text, facts={"queue": job.queue})
+    if not any(job.kind in worker.kinds for worker in serving):
+        text = f'waiting: no worker of queue "{job.queue}" knows the task "{job.kind}"'
+        return Why(state=job.state, reason="unknown_task", text=text, facts={"kind": job.kind})
+    if job.concurrency_key is not None and len(holders) >= job.concurrency_limit:
+        held = ", ".join(holder.id for holder in holders)
+        taken = f"{len(holders)}/{job.concurrency_limit}"
+        facts = {
+            "key": job.concurrency_key,
+            "limit": job.concurrency_limit,
+            "held_by": [holder.id for holder in holders],
+        }
+        text = f"waiting: concurrency key {job.concurrency_key} {taken} held by {held}"
+        return Why(state=job.state, reason="concurrency", text=text, facts=facts)
+    running, room = sum(worker.running for worker in serving), sum(worker.concurrency for worker in serving)
+    text = f'waiting: {ahead} jobs of queue "{job.queue}" come first; its workers run {running} of {room} at a time'
+    facts = {"ahead": ahead, "running": running, "concurrency": room}
+    return Why(state=job.state, reason="queued", text=text, facts=facts)
+
+
+def why_running(job: Job, workers: Sequence[WorkerInfo]) -> Why:
+    """A worker has it."""
+    worker = next((worker for worker in workers if worker.id == job.worker_id), None)
+    where = f"on {worker.host}, process {worker.pid}" if worker else "on a worker that has not been heard of lately"
+    verb = "told to stop; it still runs" if job.state is JobState.CANCELING else "running"
+    facts = {"worker_id": job.worker_id, "attempt": job.attempt, "is_worker_alive": worker is not None}
+    return Why(state=job.state, reason=job.state.value, text=f"{verb} {where}, attempt {job.attempt}", facts=facts)
+
+
+def why_over(job: Job, parents: Sequence[tuple[Job, On]]) -> Why:
+    """It has ended."""
+    text = {
+        JobState.COMPLETED: "completed",
+        JobState.CANCELED: "canceled on request",
+        JobState.FAILED: f"failed: {job.error}",
+        JobState.DEAD: f"dead after {job.attempt} attempts and {job.losses} lost workers: {job.error}",
+        JobState.SKIPPED: "skipped: "
+        + (
+            ", ".join(f"{_name(parent)} is {parent.state}" for parent, _ in parents if parent.is_final)
+            or "not reachable"
+        ),
+    }[job.state]
+    return Why(state=job.state, reason=job.state.value, text=text)
+
+
+def _name(job: Job) -> str:
+    return job.node or job.id
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

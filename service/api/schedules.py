@@ -1,0 +1,90 @@
+"""`/api/v1/schedules`: tasks that run by the clock. CRUD is that of every resource; this is what they have besides."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.params import FromPath
+from litestar.status_codes import HTTP_202_ACCEPTED
+from msgspec import Meta
+
+from domain.cron import parse_zone
+from domain.errors import FieldError, InvalidQuery
+from domain.query.parse import unknown_parameters
+from domain.schedules import SCHEDULES, Tick
+from domain.wire import timestamp_text
+from service.http.body import read_body
+from service.http.crud import location
+from service.http.query import no_parameters, parameters
+from service.http.running import Running
+from service.managers.schedules import Backfilled
+
+AnyRequest = Request[Any, Any, Any]
+MOST_PREVIEWED = 100
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """When a schedule fires: in UTC, and in its own time zone."""
+
+    fire_at: str
+    local: str
+
+
+class BackfillRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which ticks are made up for: from `start`, up to and without `end`."""
+
+    start: Annotated[datetime, Meta(tz=True)]
+    end: Annotated[datetime, Meta(tz=True)]
+
+
+class Triggered(msgspec.Struct, frozen=True):
+    """The job that was submitted."""
+
+    job_id: str
+    message: str
+
+
+def schedules_router(prefix: str, jobs_prefix: str, running: Running) -> Router:
+    """The operations on schedules under `prefix`; jobs are under `jobs_prefix`."""
+
+    @get("/{id:str}/$preview", summary="When the schedule fires next")
+    async def preview(request: AnyRequest, id: FromPath[str]) -> Response[list[Moment]]:
+        count = _count(request, 10)
+        schedules = running.background.schedules
+        zone = parse_zone((await schedules.get(id)).time_zone)
+        found = await schedules.preview(id, count)
+        return Response([Moment(timestamp_text(at), at.astimezone(zone).isoformat()) for at in found])
+
+    @get("/{id:str}/$ticks", summary="What became of the latest ticks")
+    async def ticks(request: AnyRequest, id: FromPath[str]) -> Response[list[Tick]]:
+        count = _count(request, 100)
+        return Response(await running.background.schedules.ticks(id, count))
+
+    @post("/{id:str}/$trigger", status_code=HTTP_202_ACCEPTED, summary="Run the task now")
+    async def trigger(request: AnyRequest, id: FromPath[str]) -> Response[Triggered]:
+        no_parameters(request.scope)
+        job = await running.background.schedules.trigger(id)
+        reply = Triggered(job.id, f"Job submitted. Job ID: {job.id}")
+        return Response(reply, headers={"location": location(request, f"{jobs_prefix}/{job.id}")})
+
+    @post("/{id:str}/$backfill", status_code=HTTP_202_ACCEPTED, summary="Run the task for ticks of the past")
+    async def backfill(request: AnyRequest, id: FromPath[str]) -> Response[Backfilled]:
+        no_parameters(request.scope)
+        asked = await read_body(request, BackfillRequest)
+        return Response(await running.background.schedules.backfill(id, asked.start, asked.end))
+
+    return Router(path=prefix, route_handlers=[preview, ticks, trigger, backfill], tags=[SCHEDULES.name])
+
+
+def _count(request: AnyRequest, default: int) -> int:
+    """The `count` of a list that has no other parameter."""
+    for name, text in parameters(request.scope):
+        if name != "count":
+            raise unknown_parameters([name], ("count",))
+        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_PREVIEWED):
+            message = f'"count" must be a whole number from 1 to {MOST_PREVIEWED}'
+            error = FieldError(type="out_of_range", loc=("query", "count"), msg=message, input=text[:100])
+            raise InvalidQuery(f"Invalid query: {message}", errors=[error])
+        return int(text)
+    return default

@@ -1,0 +1,42 @@
+"""Bodies of operations that are no entity: read strictly, with every invalid field reported."""
+
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request
+
+from domain.bodies import check_depth, decode_object, nul_errors
+from domain.errors import MOST_ERRORS, InvalidBody
+from domain.validation import invalid_fields, problem, rejected
+from service.http.dto import check_content_type
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+async def read_body(request: Request[Any, Any, Any], kind: type[StructT], *, is_optional: bool = False) -> StructT:
+    """The body of a request as a `kind`, of its defaults when it is optional and empty. Raises `InvalidBody`."""
+    body = await request.body()
+    if not body and is_optional:
+        return kind()
+    if not body:
+        raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
+    check_content_type(request)
+    return decoded_body(body, kind)
+
+
+def decoded_body(body: bytes, kind: type[StructT]) -> StructT:
+    """A body as a `kind`. Raises `InvalidBody` with every error."""
+    check_depth(body)
+    raw = decode_object(body)
+    # The escape is the only way a NUL can stand in valid JSON, so most bodies are cleared by one scan.
+    errors = list(islice(nul_errors(raw, ()), MOST_ERRORS)) if b"\\u0000" in body else []
+    if errors:
+        raise rejected(errors)
+    try:
+        return msgspec.convert(raw, kind, str_keys=True)
+    except (msgspec.ValidationError, OverflowError) as error:
+        found = invalid_fields(raw, kind)
+        if found:
+            raise rejected(found) from None
+        raise InvalidBody(f"Request validation failed: {error}") from None

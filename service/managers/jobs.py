@@ -1,0 +1,247 @@
+"""Operations on jobs: submit them, look after them, say why they wait."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from domain.context import current_context
+from domain.entity import parse_id
+from domain.errors import Conflict, InvalidId, NotFound
+from domain.graphs import rerun_plan
+from domain.job_ports import JobStore
+from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
+from domain.ports import Doorbell, Transactions
+from domain.submissions import Submission, new_job
+from domain.tasks import Task, Tasks
+from domain.waiting import Why, why_blocked, why_later, why_over, why_queued, why_running
+from service.managers.base import Manager
+
+ALIVE_SECONDS = 30.0
+MOST_LINES = 1_000
+_FORGET_WORKERS_SECONDS = 86_400.0
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """A job, and whether it was there already: an unfinished one with the same unique key."""
+
+    job: Job
+    is_duplicate: bool = False
+
+
+class JobReader(Manager[Job]):
+    """Reads jobs as every resource is read; they change by what happens to them."""
+
+    def _id(self, text: str) -> str:
+        return checked_id(text)
+
+    def _missing(self, identifier: str) -> NotFound:
+        return missing(identifier)
+
+
+class Jobs:
+    """The jobs of a service.
+
+    Methods raise `NotFound`, `InvalidId`, `InvalidBody`, `Conflict` and `Unavailable`. A job is written in the caller's
+    transaction, and the workers hear of it after its commit.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        store: JobStore,
+        transactions: Transactions,
+        doorbell: Doorbell,
+        retention: Retention,
+    ) -> None:
+        self.tasks = tasks
+        self.store = store
+        self._transactions = transactions
+        self._doorbell = doorbell
+        self._retention = retention
+
+    # Submitting
+
+    async def submit(self, task: Task | str, args: Any = None, **options: Any) -> Submitted:
+        """Submit a task. `args` is its Struct or an object; `options` are the other fields of `Submission`."""
+        given = msgspec.to_builtins(args, str_keys=True) if args is not None else {}
+        return await self.execute(task.kind if isinstance(task, Task) else task, Submission(args=given, **options))
+
+    async def execute(self, kind: str, submission: Submission) -> Submitted:
+        """Submit the task of a kind."""
+        return (await self.add([new_job(self.tasks.get(kind), submission, current_context())]))[0]
+
+    async def add(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+        """Store new jobs, all or none, in one statement."""
+        added = {job.id: job for job in await self.store.insert(jobs)}
+        await self.ring(list(added.values()))
+        if len(added) == len(jobs):
+            return [Submitted(added[job.id]) for job in jobs]
+        keys = [job.unique_key for job in jobs if job.id not in added and job.unique_key is not None]
+        known = {job.unique_key: job for job in await self.store.find_unique(keys)}
+        missing = [job for job in jobs if job.id not in added and job.unique_key not in known]
+        if missing:
+            # The one that was in the way has ended meanwhile.
+            known |= {again.job.unique_key: again.job for again in await self.add(missing)}
+        return [
+            Submitted(added[job.id]) if job.id in added else Submitted(known[job.unique_key], is_duplicate=True)
+            for job in jobs
+        ]
+
+    async def ring(self, jobs: Sequence[Job]) -> None:
+        """Wake the workers for jobs that are ready, once the transaction around this is committed."""
+        ready = {job.queue: job.id for job in jobs if job.state is JobState.QUEUED}
+
+        async def ring() -> None:
+            for queue, id in ready.items():
+                self._doorbell.ring(queue, id)
+
+        if ready:
+            await self._transactions.on_commit(ring)
+
+    # Looking
+
+    async def get(self, id: str) -> Job:
+        """One job."""
+        identifier = checked_id(id)
+        found = await self.store.find_many([identifier])
+        if not found:
+            raise missing(identifier)
+        return found[0]
+
+    async def events(self, id: str, *, after: int = 0, limit: int = MOST_LINES) -> list[JobEvent]:
+        """The history of a job, oldest first, from behind the event `after`."""
+        return await self.store.events((await self.get(id)).id, after=after, limit=limit)
+
+    async def logs(self, id: str, *, after: int = 0, limit: int = MOST_LINES) -> list[LogLine]:
+        """What a job wrote, oldest first, from behind the line `after`."""
+        return await self.store.logs((await self.get(id)).id, after=after, limit=limit)
+
+    async def result(self, id: str) -> bytes:
+        """The result of a completed job as JSON. Raises `Conflict` for one that is not completed."""
+        job = await self.get(id)
+        if job.state is not JobState.COMPLETED:
+            raise Conflict(f"Job {job.id} is {job.state}; only a completed job has a result")
+        return await self.store.result(job.id) or b"null"
+
+    async def stats(self) -> list[QueueStats]:
+        """How each queue stands, the ones without jobs included."""
+        found = {stats.queue: stats for stats in await self.store.stats()}
+        empty = {queue: QueueStats(queue=queue) for queue in self.tasks.queues}
+        return list({**empty, **found}.values())
+
+    async def why(self, id: str) -> Why:
+        """Why a job is in the state it is in."""
+        job = await self.get(id)
+        if job.state is JobState.BLOCKED:
+            return why_blocked(job, await self.store.parents_of(job.id))
+        if job.state in {JobState.SCHEDULED, JobState.RETRYING}:
+            return why_later(job, await self.store.seconds_until(job.id))
+        if job.is_final:
+            return why_over(job, await self.store.parents_of(job.id))
+        workers = await self.store.workers(within_seconds=ALIVE_SECONDS)
+        if job.state is not JobState.QUEUED:
+            return why_running(job, workers)
+        holders = await self.store.holders(job.concurrency_key) if job.concurrency_key is not None else []
+        return why_queued(job, workers, holders, await self.store.ahead_of(job))
+
+    # Changing
+
+    async def cancel(self, id: str) -> Job:
+        """Cancel a job: at once when it waits; one that runs is told to stop and is `canceling` until it has.
+
+        Raises `IllegalTransition` when it has ended.
+        """
+        job = await self.get(id)
+        ended = await self.cancel_all([job.id])
+        if ended:
+            return ended[0]
+        job = await self.get(id)
+        if job.is_final:
+            raise IllegalTransition(f"Job {job.id} is {job.state} and cannot be canceled any more")
+        return job
+
+    async def cancel_all(self, ids: Sequence[str]) -> list[Job]:
+        """Cancel the jobs that have not ended; returns those that this has changed."""
+        ended = await self.store.cancel(ids)
+        await self.ring(ended.ready)
+        await self._alert(ended.jobs)
+        return ended.jobs
+
+    async def _alert(self, jobs: Sequence[Job]) -> None:
+        """Have the workers look what became of the jobs they run."""
+        running = [job for job in jobs if job.state is JobState.CANCELING]
+
+        async def ring() -> None:
+            for job in running:
+                self._doorbell.ring(job.queue, job.id)
+
+        if running:
+            await self._transactions.on_commit(ring)
+
+    async def retry(self, id: str) -> Job:
+        """Let an ended job run again, with all its attempts. Raises `IllegalTransition` when it has not ended.
+
+        Of a graph's job, those that were skipped because of it wait for it again.
+        """
+        job = await self.get(id)
+        if not job.is_final:
+            raise IllegalTransition(f"Job {job.id} is {job.state}; only one that has ended can be run again")
+        if job.graph_id is None:
+            return (await self._requeue({job.id: 0}))[0]
+        changed = await self.rerun(job.graph_id, [job.id])
+        return next(again for again in changed if again.id == job.id)
+
+    async def rerun(self, graph_id: str, start: Sequence[str]) -> list[Job]:
+        """Let jobs of a graph run again, and after them everything that depends on them."""
+        async with self._transactions.transaction():
+            jobs, edges = await self.store.of_graph(graph_id), await self.store.edges_of(graph_id)
+            return await self._requeue(rerun_plan(start, jobs, edges))
+
+    async def _requeue(self, waits: Mapping[str, int]) -> list[Job]:
+        changed = await self.store.requeue(waits)
+        await self.ring(changed)
+        return changed
+
+    async def requeue_dead(self, ids: Sequence[str] | None, limit: int) -> list[Job]:
+        """Let dead jobs run again: those of `ids` that are dead, or the first `limit` there are."""
+        chosen = None if ids is None else [checked_id(id) for id in ids]
+        async with self._transactions.transaction():
+            dead = await self.store.dead(chosen, limit)
+            alone = {job.id: 0 for job in dead if job.graph_id is None}
+            changed = await self._requeue(alone) if alone else []
+            for graph_id in dict.fromkeys(job.graph_id for job in dead if job.graph_id is not None):
+                changed += await self.rerun(graph_id, [job.id for job in dead if job.graph_id == graph_id])
+        return changed
+
+    async def delete(self, id: str) -> None:
+        """Cancel a job and remove it with everything that is known of it; one that runs is killed."""
+        job = await self.get(id)
+        async with self._transactions.transaction():
+            canceled = await self.cancel_all([job.id])
+            if not await self.store.delete([job.id]):
+                raise missing(job.id)
+        if any(job.state is JobState.CANCELING for job in canceled):
+            self._doorbell.ring(job.queue, job.id)
+
+    async def tidy(self) -> float:
+        """Remove what is older than it is kept; returns in how many seconds to come again."""
+        outdated = await self.store.outdated(self._retention)
+        if outdated:
+            await self.store.delete(outdated)
+            return 1.0
+        await self.store.forget_workers(after_seconds=_FORGET_WORKERS_SECONDS)
+        return 60.0
+
+
+def checked_id(text: str) -> str:
+    """A job's id in upper case. Raises `InvalidId`."""
+    identifier = parse_id(text)
+    if identifier is None:
+        raise InvalidId(f"Invalid job ID format: {text[:100]}")
+    return identifier
+
+
+def missing(id: str) -> NotFound:
+    """The error for a job that does not exist."""
+    return NotFound(f"Job with id {id} not found")

@@ -1,0 +1,150 @@
+"""Runs one job: a light task in the event loop, one that may block in a process of its own."""
+
+import asyncio
+import enum
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from domain.context import Context, acting_as
+from domain.errors import Invalid
+from domain.job_ports import JobQueue
+from domain.jobs import Job
+from domain.ports import Runner
+from domain.runs import Reason, Run, RunEnd, raised, returned, timed_out
+from domain.tasks import RunningJob, Task, references, resolved
+from service.managers.reports import Report
+
+_encode = msgspec.json.Encoder().encode
+CANCELED = RunEnd(reason=Reason.CANCELED)
+
+
+class Stop(enum.Enum):
+    """Why a run is stopped: somebody asked for it, the lease is gone, or the worker ends."""
+
+    CANCELED = enum.auto()
+    LOST = enum.auto()
+    GIVEN_BACK = enum.auto()
+
+
+class ActiveRun:
+    """A job that runs now."""
+
+    def __init__(self, job: Job, task: Task, runner: Runner) -> None:
+        self.job = job
+        self.task = task
+        self.stopped: Stop | None = None
+        self.handle: RunningJob | None = None
+        self.future: asyncio.Task[None] | None = None
+        self._runner = runner
+
+    def stop(self, why: Stop) -> None:
+        """Stop it; a cancellation gives the task the chance to end by itself, everything else is at once."""
+        if self.stopped is not None and (self.stopped is why or why is Stop.CANCELED):
+            return
+        self.stopped = why
+        if self.handle is not None:
+            self.handle.cancel()
+        if self.task.is_process and why is Stop.CANCELED:
+            self._runner.cancel(self.job.id)
+        elif self.future is not None:
+            self.future.cancel()
+
+
+OnEnd = Callable[[ActiveRun, RunEnd | None], None]
+
+
+class Runs:
+    """Starts runs. Every one ends by calling `on_end`, with None when it was broken off."""
+
+    def __init__(self, queue: JobQueue, runner: Runner) -> None:
+        self._queue = queue
+        self._runner = runner
+        self._futures: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    def start(self, job: Job, task: Task, report: Report, on_end: OnEnd) -> ActiveRun:
+        """Begin to run a job."""
+        run = ActiveRun(job, task, self._runner)
+        run.future = asyncio.get_running_loop().create_task(self._run(run, report, on_end))
+        self._futures.add(run.future)
+        run.future.add_done_callback(self._futures.discard)
+        return run
+
+    async def close(self) -> None:
+        """Break off whatever still runs."""
+        self._is_closing = True
+        for future in list(self._futures):
+            future.cancel()
+        await asyncio.gather(*self._futures, return_exceptions=True)
+
+    async def _run(self, run: ActiveRun, report: Report, on_end: OnEnd) -> None:
+        end: RunEnd | None = None
+        try:
+            end = await self._end_of(run, report)
+        except asyncio.CancelledError as error:
+            if run.stopped is not None:
+                end = CANCELED if run.stopped is Stop.CANCELED else None
+            elif not self._is_closing:
+                # Something that the task waited for was canceled, and not the task.
+                end = raised(error, run.task)
+        except Exception as error:  # noqa: BLE001 - whatever a task raises is how its run ends
+            end = raised(error, run.task)
+        finally:
+            on_end(run, end)
+
+    async def _end_of(self, run: ActiveRun, report: Report) -> RunEnd:
+        job, task = run.job, run.task
+        args = await self._arguments(job)
+        if task.is_process:
+            call = Run(
+                job_id=job.id,
+                kind=job.kind,
+                args=_encode(args),
+                attempt=job.attempt,
+                max_attempts=job.max_attempts,
+                graph_id=job.graph_id,
+                trace_id=job.trace_id,
+                timeout_seconds=job.timeout_seconds,
+                memory_mib=task.memory_mib,
+            )
+            return await self._runner.run(task, call, report.add)
+        run.handle = RunningJob(
+            id=job.id,
+            kind=job.kind,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+            send=report.add,
+            graph_id=job.graph_id,
+            trace_id=job.trace_id,
+            timeout_seconds=job.timeout_seconds,
+        )
+        with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
+            return await self._call(run, task.decoded(args), run.handle)
+
+    async def _call(self, run: ActiveRun, args: Any, handle: RunningJob) -> RunEnd:
+        seconds = run.job.timeout_seconds
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return returned(await run.task.called(args, handle))
+        except TimeoutError as error:
+            return timed_out(seconds or 0) if limit.expired() else raised(error, run.task)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a task raises is how its run ends
+            return CANCELED if run.stopped is Stop.CANCELED else raised(error, run.task)
+
+    async def _arguments(self, job: Job) -> dict[str, Any]:
+        """The arguments with the results of other jobs put in. Raises `Invalid` when one of them is gone."""
+        wanted = {reference: reference.removeprefix("job:") for reference in references(job.args)}
+        if not wanted:
+            return job.args
+        results = await self._queue.results(sorted(set(wanted.values())))
+        missing = [id for id in wanted.values() if id not in results]
+        if missing:
+            raise Invalid(f"The result of job {missing[0]} is not there any more")
+        found = {
+            reference: msgspec.json.decode(result) if (result := results[id]) is not None else None
+            for reference, id in wanted.items()
+        }
+        filled: dict[str, Any] = resolved(job.args, found)
+        return filled
