@@ -28,6 +28,9 @@ from domain.registration import ServiceInfo
 from service.http.problems import MEDIA_TYPE, allowed_methods, problem_bytes
 from service.http.running import Running
 from service.managers.base import Manager
+from service.managers.graphs import GraphManager
+from service.managers.jobs import Jobs
+from service.managers.schedules import ScheduleManager
 
 logger = logging.getLogger("millrace.http")
 access_logger = logging.getLogger("millrace.access")
@@ -48,6 +51,21 @@ class Service(Litestar):
     info: ServiceInfo
     design: Any
     settings: Any
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the service, while it runs; needs `with_tasks`. So do `graphs` and `schedules`."""
+        return self.running.background.jobs
+
+    @property
+    def graphs(self) -> GraphManager:
+        """The graphs of the service, while it runs."""
+        return self.running.background.graphs
+
+    @property
+    def schedules(self) -> ScheduleManager:
+        """The schedules of the service, while it runs."""
+        return self.running.background.schedules
 
     def manager(self, resource: Resource[EntityT]) -> Manager[EntityT]:
         """The manager of a resource, while the app runs."""

@@ -137,9 +137,13 @@ class Worker:
         self._leases.start()
         try:
             async with self._doorbell.answered(self.options.queues, self.wake):
-                tasks = [asyncio.create_task(loop) for loop in self._loops()]
+                stopped = asyncio.create_task(self._is_stopped.wait())
+                tasks = [stopped, *(asyncio.create_task(loop) for loop in self._loops())]
                 try:
-                    await self._is_stopped.wait()
+                    # A loop that ends by itself is a bug, and a worker that only seems to work is worse than none.
+                    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done - {stopped}:
+                        task.result()
                 finally:
                     for task in tasks:
                         task.cancel()

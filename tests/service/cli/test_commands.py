@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import stat
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_the_doctor_writes_nothing(run: Command, tmp_path: Path) -> None:
     shop(tmp_path)
     said = run("doctor").out
     assert "(made at the first start)" in said
-    assert "warn 1 migrations have not run: the next start brings it in step" in said
+    assert re.search(r"warn \d migrations have not run: the next start brings it in step", said)
     assert not (tmp_path / "var").exists()
 
 
