@@ -64,9 +64,16 @@ class Cron:
 
     def _within(self, low: datetime, high: datetime, zone: tzinfo, newest_first: bool) -> Iterator[datetime]:
         for year in _ordered(range(low.year, (high - _MICROSECOND).year + 1), newest_first):
-            for stretch in _ordered(stretches(zone, year), newest_first):
+            # Years apart from each other are common, and to cut one costs more than all else.
+            spans = stretches(zone, year) if self._may_fire_in(year) else ()
+            for stretch in _ordered(spans, newest_first):
                 if stretch.begin < high and low < stretch.end:
                     yield from self._fires(stretch, low, high, newest_first)
+
+    def _may_fire_in(self, year: int) -> bool:
+        """Whether it fires on a day of a year, or on one so near that it may be of that year in UTC."""
+        before, after = self._days_of(year - 1)[-1:], self._days_of(year + 1)[:1]
+        return bool(self._days_of(year) or (before and before[0] > 360) or (after and after[0] < 4))
 
     def _fires(self, stretch: Stretch, low: datetime, high: datetime, newest_first: bool) -> Iterator[datetime]:
         """The fire times in the part of `stretch` that is between `low` and `high`."""
