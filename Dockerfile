@@ -1,4 +1,5 @@
-# An image of one service: the toolkit, its pinned dependencies and a main.py. `docker run -v ./main.py:/app/main.py` serves another one.
+# An image of one service: the toolkit, its pinned dependencies and a main.py. `docker run -v ./main.py:/app/main.py` serves another one,
+# `docker run --no-healthcheck … worker /app/main.py` runs its jobs.
 
 FROM python:3.13-slim AS base
 
@@ -27,7 +28,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /data --shell /
     && mkdir -p /data \
     && chown 10001:10001 /data
 COPY --from=builder /opt/millrace /opt/millrace
-COPY examples/accounts/ /app/
+COPY examples/rainfall/ /app/
 ENV PATH=/opt/millrace/bin:$PATH \
     HOME=/data \
     HOST=0.0.0.0 \

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 SERVICE ?= examples/accounts/main.py
+KILLS ?= 200
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-header --no-annotate --quiet
 
@@ -20,7 +21,7 @@ DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install run test check house docker-replay bench lock format clean
+.PHONY: help install run test torture check house docker-replay bench lock format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ run: $(RUNTIME) ## start the example service (PORT=9000 and SERVICE=my/main.py t
 
 test: $(DEV) ## run the tests with branch coverage; below 95 % fails
 	@$(BIN)/python -m pytest -q --cov --cov-branch --cov-report=term-missing:skip-covered
+
+torture: $(DEV) ## kill processes and servers at random while jobs run, and count (SEED=7 KILLS=50 to choose)
+	@$(BIN)/python -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))
 
 check: $(DEV) house ## formatting, lint, types, layers, documentation, Dockerfile and manifests
 	@$(BIN)/ruff format --check --quiet .

@@ -35,6 +35,52 @@ BUDGETS = (
 ROWS = 1_000
 CONNECTIONS = 32
 ROUNDS = 5
-ROUND_SECONDS = 0.5
-WARM_UP_SECONDS = 0.3
-LATENCY_SECONDS = 0.25
+ROUND_SECONDS = 0.4
+WARM_UP_SECONDS = 0.2
+LATENCY_SECONDS = 0.2
+
+
+class Promise(NamedTuple):
+    """One figure of the background work in its unit. With `is_least` it must be the gate or more, else below it."""
+
+    figure: str
+    where: str
+    unit: str
+    gate: float
+    aim: float
+    is_least: bool = False
+
+    def is_kept(self, value: float, bound: float) -> bool:
+        """Whether a value is within the gate or the aim."""
+        return value >= bound if self.is_least else value < bound
+
+
+POSTGRES, POLLING, SQLITE = "postgresql, redis", "postgresql, polling", "sqlite"
+"""A worker process woken through Redis, one without Redis, and a worker inside of the service."""
+
+START = {where: Promise("start of a job, p50", where, "ms", gate=100, aim=10) for where in (POSTGRES, SQLITE)}
+"""From the commit of the submission to the first line of the task, when the worker has nothing else to do."""
+
+DONE = {where: Promise("no-op jobs", where, "/s", gate=200, aim=1_000, is_least=True) for where in (POSTGRES, SQLITE)}
+DONE_AGAINST_ARQ = Promise("no-op jobs, to arq's best", POSTGRES, "x", gate=0.8, aim=1.0, is_least=True)
+
+SUBMITTED_AGAINST_ARQ = Promise("submit, to arq's enqueue", POSTGRES, "x", gate=0.05, aim=0.10, is_least=True)
+SUBMITTED_AGAINST_POST = Promise("$execute, to POST of a user", "postgresql", "x", 0.30, 0.60, is_least=True)
+SUBMITTED_IN_BULK = {
+    POSTGRES: Promise("add of 1,000, to one by one", POSTGRES, "x", gate=8, aim=20, is_least=True),
+    SQLITE: Promise("add of 1,000, to one by one", SQLITE, "x", gate=3, aim=10, is_least=True),
+}
+
+IDLE = {where: Promise("idle worker, of a core", where, "%", gate=2, aim=1) for where in (POSTGRES, POLLING)}
+HEALTH = Promise("/health, every core burns, p99", SQLITE, "ms", gate=100, aim=20)
+
+START_WARM_UP, START_SAMPLES = 15, 60
+BACKLOG = 1_000
+BULK = 1_000
+ONE_BY_ONE = 200
+JOB_ROUNDS = 5
+ARQ_SETTINGS = ((100, 0.01), (200, 0.01), (1_000, 0.01))
+"""What arq may choose from: how many jobs at a time, and the seconds between two looks at its queue."""
+SUBMIT_SECONDS = 0.3
+IDLE_SECONDS = 10.0
+HEALTH_SECONDS = 1.5

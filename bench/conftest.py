@@ -4,7 +4,8 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +13,15 @@ from uuid import uuid4
 
 import pytest
 
-from bench import results
+from bench import jobs_service, results
 from bench.accounts import USERS
+from bench.budgets import POLLING, POSTGRES
 from bench.operations import users
 from bench.server import service
-from tests.servers import PostgresServer, postgres
+from bench.submitter import Submitter, submitting
+from bench.workers import Arq, Idle, arq, processor_seconds, working
+from service.settings import Settings
+from tests.servers import PostgresServer, postgres, redis
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,11 +79,12 @@ async def _fill(url: str) -> list[str]:
 @contextmanager
 def _sides(url: str, twin: str, ids: Sequence[str]) -> Iterator[Sides]:
     with ExitStack() as stack:
-        yield Sides(stack.enter_context(_serving("service", url)), stack.enter_context(_serving("limit", twin)), ids)
+        yield Sides(stack.enter_context(serving("service", url)), stack.enter_context(serving("limit", twin)), ids)
 
 
 @contextmanager
-def _serving(kind: str, url: str) -> Iterator[int]:
+def serving(kind: str, url: str) -> Iterator[int]:
+    """A server process of a kind that `bench.server` knows, on the database at `url`; yields its port."""
     command = [sys.executable, "-m", "bench.server", kind, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdin is not None
@@ -88,6 +94,84 @@ def _serving(kind: str, url: str) -> Iterator[int]:
         finally:
             process.stdin.close()
             process.wait(20)
+
+
+# Background work
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Callable[[], str]]:
+    """Makes databases with the tables of a service with jobs, on a PostgreSQL that loses nothing it has committed."""
+    with postgres(fsync=True) as server:
+        template = f"template_{uuid4().hex}"
+        asyncio.run(_migrate(server.create_database(template)))
+        yield lambda: server.create_database(f"bench_{uuid4().hex}", template=template)
+
+
+async def _migrate(url: str) -> None:
+    async with jobs_service.builder(url).build(Settings(worker="false")).lifespan():
+        pass
+
+
+@pytest.fixture(scope="session")
+def redis_urls() -> Iterator[list[str]]:
+    """Databases of one Redis, for those who have nothing to do with each other."""
+    with redis() as server:
+        yield [f"{server.url.removesuffix('/0')}/{number}" for number in range(4)]
+
+
+class Workers(NamedTuple):
+    """Worker processes: where the busy one has its jobs and hears its bell, and since when the others idle."""
+
+    url: str
+    redis_url: str
+    idle: Mapping[str, Idle]
+
+
+@pytest.fixture(scope="session")
+async def workers(databases: Callable[[], str], redis_urls: list[str]) -> AsyncIterator[Workers]:
+    """One worker with jobs to do, and two without, which idle while everything else is measured."""
+    bells = {POSTGRES: redis_urls[1], POLLING: None}
+    with ExitStack() as stack:
+        url = databases()
+        stack.enter_context(working(url, redis_urls[0]))
+        places = {where: databases() for where in bells}
+        groups = {where: stack.enter_context(working(places[where], bell)) for where, bell in bells.items()}
+        for where, bell in bells.items():
+            async with submitting(places[where], redis_url=bell) as submitter:
+                # From the first such task on there is a process that starts the others.
+                await submitter.burn(0)
+        now = time.monotonic()
+        idle = {where: Idle(group, now, processor_seconds(group)) for where, group in groups.items()}
+        yield Workers(url, redis_urls[0], idle)
+
+
+@pytest.fixture(scope="session")
+def idle_workers(workers: Workers) -> Mapping[str, Idle]:
+    """The workers without jobs."""
+    return workers.idle
+
+
+@pytest.fixture(scope="session")
+async def postgres_submitter(workers: Workers) -> AsyncIterator[Submitter]:
+    """Somebody who leaves jobs to a worker process."""
+    async with submitting(workers.url, redis_url=workers.redis_url) as submitter:
+        yield submitter
+
+
+@pytest.fixture(scope="session")
+async def sqlite_submitter(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Submitter]:
+    """Somebody who does the jobs in the same process."""
+    folder: Path = tmp_path_factory.mktemp("jobs")
+    async with submitting(f"sqlite:///{folder}/jobs.sqlite3", is_working=True) as submitter:
+        yield submitter
+
+
+@pytest.fixture(scope="session")
+def arq_peer(redis_urls: list[str]) -> Iterator[Arq]:
+    """Bare arq on the same Redis."""
+    with arq(redis_urls[2]) as peer:
+        yield peer
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from bench.budgets import Budget
+from bench.budgets import Budget, Promise
 from bench.load import Load
 
 
@@ -49,7 +49,28 @@ def milliseconds(times: Sequence[float], percent: int) -> float:
     return ordered[min(len(ordered) * percent // 100, len(ordered) - 1)] * 1000
 
 
+class Figure(NamedTuple):
+    """What was measured of a promise; `beside` says what else was, in the same run."""
+
+    promise: Promise
+    value: float
+    beside: str = ""
+
+    @property
+    def faults(self) -> list[str]:
+        """The gate, as a sentence, when it is broken."""
+        if self.promise.is_kept(self.value, self.promise.gate):
+            return []
+        return [f"{shown(self.value)} {self.promise.unit}, and {_bound(self.promise, self.promise.gate)} must hold"]
+
+
+def shown(value: float) -> str:
+    """A number with three digits that say something."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 RESULTS: list[Result] = []
+FIGURES: list[Figure] = []
 
 _COLUMNS = (
     ("operation", 16),
@@ -69,8 +90,13 @@ _COLUMNS = (
 
 def table() -> Iterator[str]:
     """The results as lines of text, none when nothing was measured."""
-    if not RESULTS:
-        return
+    if RESULTS:
+        yield from _requests()
+    if FIGURES:
+        yield from _background()
+
+
+def _requests() -> Iterator[str]:
     yield ""
     yield _line([title for title, _ in _COLUMNS])
     for result in RESULTS:
@@ -92,6 +118,35 @@ def table() -> Iterator[str]:
             ]
         )
     yield "ratio: share of the limit's requests per second; cpu: the limit's processor time as a share of the service's"
+
+
+def _background() -> Iterator[str]:
+    yield ""
+    yield _figure_line("background work", "where", "measured", "gate", "aim", "beside")
+    for figure in FIGURES:
+        promise = figure.promise
+        yield _figure_line(
+            promise.figure,
+            promise.where,
+            f"{shown(figure.value)} {promise.unit}",
+            _bound(promise, promise.gate),
+            _bound(promise, promise.aim),
+            f"{figure.beside}{_figure_remark(figure)}",
+        )
+
+
+def _bound(promise: Promise, bound: float) -> str:
+    return f"{'≥' if promise.is_least else '<'} {bound:,g}"
+
+
+def _figure_line(figure: str, where: str, measured: str, gate: str, aim: str, beside: str) -> str:
+    return f"{figure:31}{where:21}{measured:>10}{gate:>8}{aim:>9}  {beside}".rstrip()
+
+
+def _figure_remark(figure: Figure) -> str:
+    if figure.faults:
+        return "  BROKEN"
+    return "" if figure.promise.is_kept(figure.value, figure.promise.aim) else "  aim missed"
 
 
 def _remark(result: Result) -> str:

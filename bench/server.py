@@ -1,22 +1,26 @@
-"""A server process as `millrace serve` runs one: `python -m bench.server service|limit <database URL>`.
+"""A server process as `millrace serve` runs one: `python -m bench.server <kind> <database URL>`.
 
-It prints its port, serves on 127.0.0.1, and ends when its standard input does.
+The kinds are the `service` and its `limit`, and the service with `jobs` and a worker inside, or with `submissions` that
+nobody takes. It prints its port, serves on 127.0.0.1, and ends when its standard input does.
 """
 
 import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from litestar import get
 
+from bench import jobs_service
 from bench.accounts import USERS, Users
 from bench.limit import limit
 from bench.operations import CPU
 from domain.registration import ServiceInfo
 from service.builder import ServiceBuilder
+from service.settings import Settings
 
 
 @get(CPU)
@@ -36,12 +40,31 @@ def service(url: str) -> Any:
     )
 
 
+def jobs(url: str) -> Any:
+    """The same with jobs, which it runs itself."""
+    return jobs_service.builder(url).include_router(processor_time).build(Settings(worker="true"))
+
+
+def submissions(url: str) -> Any:
+    """The same with jobs, which it leaves to others."""
+    return jobs_service.builder(url).include_router(processor_time).build(Settings(worker="false"))
+
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "service": service,
+    "limit": limit,
+    "jobs": jobs,
+    "submissions": submissions,
+}
+
+
 def main() -> None:
     """Serve until standard input is closed."""
     kind, url = sys.argv[1:]
-    app = {"service": service, "limit": limit}[kind](url)
     server = uvicorn.Server(
-        uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="on")
+        uvicorn.Config(
+            KINDS[kind](url), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="on"
+        )
     )
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         print(listener.getsockname()[1], flush=True)

@@ -1,12 +1,14 @@
-"""Believable examples of a resource, for its documentation and for the first thing a newcomer tries."""
+"""Believable examples of a resource and of a task, for documentation and for the first thing a newcomer tries."""
 
 from typing import Any, get_type_hints
 
 import msgspec
 
 from domain.bodies import Bodies
-from domain.errors import InvalidBody
+from domain.errors import InvalidBody, Misconfigured
 from domain.query import Field, Kind, Resource
+from domain.query.derive import field_of
+from domain.tasks import Task
 from domain.validation import declared_meta
 
 _VALUES: dict[Kind, Any] = {
@@ -63,6 +65,21 @@ def example_filter(resource: Resource[Any]) -> dict[str, Any]:
         if field.kind is Kind.TEXT:
             return {name: {"icontains": "a"}}
     return {"created_at": {"gte": "2025-01-01"}} if "created_at" in resource.filterable else {}
+
+
+def example_args(task: Task) -> dict[str, Any] | None:
+    """The arguments that a task needs; None when no example can be guessed for one of them."""
+    hints = {} if task.args is None else get_type_hints(task.args, include_extras=True)
+    needed = [] if task.args is None else [item for item in msgspec.structs.fields(task.args) if item.required]
+    try:
+        args = {
+            item.encode_name: _value(field_of(item.name, hints[item.name], owner=task.kind), hints[item.name])
+            for item in needed
+        }
+        task.checked(args)
+    except (InvalidBody, Misconfigured):
+        return None
+    return args
 
 
 def _fits(bodies: Bodies[Any], name: str, value: Any) -> bool:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.entity import Entity, Tags
-from domain.errors import FieldError
+from domain.errors import MOST_ERRORS, FieldError
 from domain.jobs import IllegalTransition, Job, JobState, JobStatus, Key, Label, Name, Priority, TimeoutSeconds
 from domain.query import Resource
 from domain.query.resource import suggestion
@@ -18,6 +18,7 @@ from domain.tasks import REFERENCE, references
 from domain.validation import problem, rejected
 
 MOST_NODES = 10_000
+MOST_EDGES = 100_000
 
 
 class On(enum.StrEnum):
@@ -89,11 +90,17 @@ def edges(nodes: Mapping[str, Node]) -> list[Edge]:
                 errors.append(problem("conflict", message, ("nodes", name, "args"), {REFERENCE: reference}))
         for parent, on in wanted.items():
             if parent not in nodes:
-                message = f'"{name}" depends on "{parent}", which is no node{suggestion(parent, nodes)}'
+                # To look for what was meant takes its time where there are thousands.
+                near = suggestion(parent, nodes) if len(errors) < 3 else ""
+                message = f'"{name}" depends on "{parent}", which is no node{near}'
                 errors.append(
                     problem("unknown_node", message, ("nodes", name, "depends_on"), parent, tuple(nodes)[:20])
                 )
             found.append(Edge(parent, name, on))
+        if len(errors) >= MOST_ERRORS:
+            break
+    if len(found) > MOST_EDGES:
+        errors.append(problem("too_many", f"the nodes have more than {MOST_EDGES} dependencies", ("nodes",), None))
     if errors:
         raise rejected(errors)
     _check_acyclic(nodes, found)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from domain.graphs import Edge, Graph, On
-from domain.jobs import Ending, Job, JobEvent, LogLine, NewJob, Progress, QueueStats, Retention, WorkerInfo
+from domain.jobs import Ending, Job, JobEvent, JobState, LogLine, NewJob, Progress, QueueStats, Retention, WorkerInfo
 from domain.ports import Transactions
 from domain.schedules import ScheduledTask, Tick
 
@@ -31,9 +31,24 @@ class JobQueue(Protocol):
         ...
 
     async def claim(
-        self, queue: str, kinds: Sequence[str], limit: int, *, worker_id: str, lease_seconds: float
+        self,
+        queue: str,
+        kinds: Sequence[str],
+        limit: int,
+        *,
+        worker_id: str,
+        lease_seconds: float,
+        risky_losses: int | None = None,
+        is_risk_taken: bool = True,
     ) -> list[Job]:
-        """Lease up to `limit` jobs of a queue, the first in order."""
+        """Lease up to `limit` jobs of a queue, the first in order.
+
+        Of jobs that have lost `risky_losses` workers one is leased, or none unless `is_risk_taken`.
+        """
+        ...
+
+    async def renew(self, leases: Sequence[tuple[str, str]], *, lease_seconds: float) -> dict[str, JobState]:
+        """Lengthen leases, given as (job, token); returns the states of the jobs that are still held."""
         ...
 
     async def finish(self, endings: Sequence[Ending]) -> Ended:
@@ -45,11 +60,11 @@ class JobQueue(Protocol):
         ...
 
     async def report(self, reports: Sequence[tuple[str, str, Progress]]) -> None:
-        """Store the progress of runs, given as (job, token, progress)."""
+        """Store the progress of runs, given as (job, token, progress), of the jobs whose lease still holds."""
         ...
 
-    async def write_logs(self, lines: Sequence[tuple[str, int, str, str]]) -> None:
-        """Store what runs wrote, given as (job, attempt, stream, text)."""
+    async def write_logs(self, lines: Sequence[tuple[str, str, str, str]]) -> None:
+        """Store what runs wrote, given as (job, token, stream, text), of the jobs whose lease still holds."""
         ...
 
     async def results(self, ids: Sequence[str]) -> dict[str, bytes | None]:
@@ -104,8 +119,8 @@ class JobStore(Protocol):
         """Store a graph, all of it or nothing; edges name jobs by id."""
         ...
 
-    async def cancel(self, ids: Sequence[str]) -> Ended:
-        """Cancel jobs: those that wait are canceled now, those that run are told to stop."""
+    async def cancel(self, ids: Sequence[str], *, is_at_once: bool = False) -> Ended:
+        """Cancel jobs: those that wait are canceled now, those that run are told to stop; or all now, `is_at_once`."""
         ...
 
     async def requeue(self, waits: Mapping[str, int]) -> list[Job]:
@@ -124,8 +139,8 @@ class JobStore(Protocol):
         """Up to `limit` dead jobs, those of `ids` or any, the oldest first."""
         ...
 
-    async def of_graph(self, graph_id: str) -> list[Job]:
-        """The jobs of a graph, in the order of their ids."""
+    async def of_graph(self, graph_id: str, *, lock: bool = False) -> list[Job]:
+        """The jobs of a graph, in the order of their ids; `lock` keeps others from ending any of them meanwhile."""
         ...
 
     async def edges_of(self, graph_id: str) -> list[Edge]:

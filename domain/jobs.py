@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from domain.entity import Entity, Ulid, new_id
-from domain.errors import Conflict
+from domain.errors import Conflict, encodable
 from domain.query import Resource
 from domain.retries import RetryPolicy
 
@@ -24,7 +24,8 @@ Name = Annotated[
     ),
 ]
 Label = Annotated[str, Meta(max_length=200)]
-Key = Annotated[str, Meta(min_length=1, max_length=200)]
+MOST_KEY_CHARACTERS = 200
+Key = Annotated[str, Meta(min_length=1, max_length=MOST_KEY_CHARACTERS)]
 Priority = Annotated[int, Meta(ge=-1_000, le=1_000)]
 TimeoutSeconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 
@@ -96,6 +97,11 @@ def check_transition(id: str, before: JobState, after: JobState) -> None:
     if after not in TRANSITIONS[before]:
         allowed = ", ".join(sorted(TRANSITIONS[before]))
         raise IllegalTransition(f"Job {id} is {before} and cannot become {after}; it can become {allowed}")
+
+
+def storable(text: str, most: int) -> str:
+    """`text` as one that every database can hold, cut to `most` characters."""
+    return encodable(text.replace("\0", "\\0"))[:most]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

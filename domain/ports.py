@@ -125,5 +125,9 @@ class Runner(Protocol):
         """Tell a run to stop: first politely, then by SIGTERM, then by SIGKILL of all its processes."""
         ...
 
+    async def stop(self) -> None:
+        """Kill whatever still runs, and run nothing more."""
+        ...
+
 
 Clock = Callable[[], datetime]

@@ -8,14 +8,20 @@ from msgspec import Meta
 from domain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthorized
 
 MOST_RETRIES = 1_000
+LONGEST_DELAY_SECONDS = 31_536_000.0
 
 
 class RetryLater(Exception):
-    """Raised by a task: not now. Counts as a failed attempt; `after_seconds` replaces the policy's delay."""
+    """Raised by a task: not now. Counts as a failed attempt; `after_seconds`, a year at most, replaces the policy's
+    delay.
+    """
+
+    # For those who derive from it and do not call its constructor.
+    after_seconds: float | None = None
 
     def __init__(self, message: str = "try again later", *, after_seconds: float | None = None) -> None:
         super().__init__(message)
-        self.after_seconds = after_seconds
+        self.after_seconds = None if after_seconds is None else _bounded(after_seconds)
 
 
 class PermanentFailure(Exception):
@@ -53,10 +59,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def delay_seconds(self, failures: int, *, spread: float, asked_seconds: float | None = None) -> float:
         """How long to wait after the `failures`th failure; `spread` is random, from 0 to 1.
 
-        A delay that the task has asked for is kept to the letter.
+        A delay that the task has asked for is kept to the letter, up to a year.
         """
         if asked_seconds is not None:
-            return max(asked_seconds, 0.0)
+            return _bounded(asked_seconds)
         return spread * self.ceiling_seconds(failures)
 
     def ceiling_seconds(self, failures: int) -> float:
@@ -66,3 +72,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         except OverflowError:
             return self.max_delay_seconds
         return min(grown, self.max_delay_seconds)
+
+
+def _bounded(seconds: float) -> float:
+    # So, because a NaN is neither more nor less than anything.
+    return float(min(seconds, LONGEST_DELAY_SECONDS)) if seconds > 0 else 0.0

@@ -3,12 +3,14 @@
 import enum
 import traceback
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from domain.errors import ServiceError, encodable
-from domain.jobs import Ending, Job, JobState
+from domain.entity import parse_id
+from domain.errors import encodable
+from domain.jobs import Ending, Job, JobState, storable
 from domain.retries import RetryLater
 from domain.tasks import MOST_RESULT_BYTES, Artifact, Task
 
@@ -39,6 +41,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None = None
     timeout_seconds: float | None = None
     memory_mib: int | None = None
+    fire_at: datetime | None = None
+    principal: str = "anonymous"
+    tenant: str = "default"
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,12 +64,12 @@ class RunEnd(msgspec.Struct, frozen=True, kw_only=True):
 def returned(value: Any) -> RunEnd:
     """The end of a run whose task has returned `value`; a failure when that is no JSON, or too much of it."""
     if isinstance(value, Artifact):
-        return RunEnd(reason=Reason.COMPLETED, artifact_id=value.artifact_id)
+        return _stored(value)
     if value is None:
         return RunEnd(reason=Reason.COMPLETED)
     try:
         encoded = _encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         message = f"TypeError: the task returned a {type(value).__name__} that is no JSON: {error}"
         return RunEnd(reason=Reason.FAILED, error=cut(message), is_permanent=True)
     if len(encoded) > MOST_RESULT_BYTES:
@@ -73,16 +78,36 @@ def returned(value: Any) -> RunEnd:
     return RunEnd(reason=Reason.COMPLETED, result=encoded)
 
 
+def _stored(artifact: Artifact) -> RunEnd:
+    given: Any = artifact.artifact_id
+    id = parse_id(given) if isinstance(given, str) else None
+    if id is None:
+        message = f"ValueError: the task returned an artifact whose id is no ULID: {given!r}"
+        return RunEnd(reason=Reason.FAILED, error=cut(message), is_permanent=True)
+    return RunEnd(reason=Reason.COMPLETED, artifact_id=id)
+
+
 def raised(error: BaseException, task: Task) -> RunEnd:
     """The end of a run whose task has raised `error`."""
-    lines = traceback.format_exception_only(error)
     return RunEnd(
         reason=Reason.FAILED,
-        error=cut(error.detail if isinstance(error, ServiceError) and not str(error) else lines[-1].strip()),
+        error=cut(_summary(error)),
         traceback=_tail("".join(traceback.format_exception(error))),
         is_permanent=isinstance(error, task.permanent),
-        retry_after_seconds=error.after_seconds if isinstance(error, RetryLater) else None,
+        retry_after_seconds=_asked(error),
     )
+
+
+def _summary(error: BaseException) -> str:
+    told = traceback.TracebackException(type(error), error, None)
+    # They would stand behind the error; in the traceback they do.
+    told.__notes__ = None
+    return list(told.format_exception_only())[-1].strip()
+
+
+def _asked(error: BaseException) -> float | None:
+    seconds = error.after_seconds if isinstance(error, RetryLater) else None
+    return seconds if isinstance(seconds, int | float) else None
 
 
 def timed_out(seconds: float) -> RunEnd:
@@ -138,7 +163,7 @@ def given_back(job: Job) -> Ending:
 
 def cut(text: str, most: int = MOST_ERROR_CHARACTERS) -> str:
     """`text` as one that every database can hold, and not too long."""
-    return encodable(text.replace("\0", "\\0"))[:most]
+    return storable(text, most)
 
 
 def _tail(text: str) -> str:

@@ -11,6 +11,7 @@ from domain.context import Context
 from domain.entity import Tags
 from domain.errors import FieldError
 from domain.jobs import Key, Label, Name, NewJob, Priority, TimeoutSeconds
+from domain.query.fields import WrongValue, to_utc
 from domain.tasks import Task, filled, references
 from domain.validation import problem, rejected
 
@@ -39,6 +40,11 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def new_job(task: Task, submission: Submission, context: Context, **more: Any) -> NewJob:
     """The job for a submission; `more` are further members. Raises `InvalidBody` naming every field that is wrong."""
     errors: list[FieldError] = []
+    if submission.run_at is not None:
+        try:
+            to_utc(submission.run_at)
+        except WrongValue as error:
+            errors.append(problem("value_error", str(error), ("run_at",), str(submission.run_at)))
     if submission.run_at is not None and submission.delay_seconds is not None:
         errors.append(problem("conflict", 'give "run_at" or "delay_seconds", not both', ("delay_seconds",), None))
     if more.get("graph_id") is None and (reference := next(references(submission.args), None)) is not None:

@@ -1,16 +1,20 @@
 """Tasks: functions that run as jobs, what they take, and how they are to be run."""
 
+import hashlib
 import inspect
+import math
 import re
 import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from domain.errors import Invalid, Misconfigured, NotFound
-from domain.jobs import DEFAULT_QUEUE, Key, Name, Priority, Progress, TimeoutSeconds
+from domain.errors import Invalid, Misconfigured, NotFound, cut
+from domain.jobs import DEFAULT_QUEUE, MOST_KEY_CHARACTERS, Key, Name, Priority, Progress, TimeoutSeconds, storable
 from domain.query.resource import suggestion
 from domain.retries import PERMANENT, RetryPolicy
 from domain.validation import invalid_fields, problem, rejected
@@ -19,6 +23,7 @@ REFERENCE = "$ref"
 """The member that stands for the result of another job: `{"$ref": "name"}`."""
 MOST_RESULT_BYTES = 1024 * 1024
 
+_BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 _PLACE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -38,8 +43,8 @@ Send = Callable[[Mapping[str, Any]], None]
 class RunningJob:
     """What a task knows of the run it is in, and says about it. The same in the worker's loop and in a process.
 
-    `attempt` is counted from 1. `remaining_seconds` is what is left of the timeout when the run begins, None without
-    one. Nothing here waits: reports are passed on in the background.
+    `attempt` is counted from 1; `fire_at` is the tick of the schedule that the job is for, None without one. Nothing
+    here waits: reports are passed on in the background.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class RunningJob:
         graph_id: str | None = None,
         trace_id: str | None = None,
         timeout_seconds: float | None = None,
+        fire_at: datetime | None = None,
     ) -> None:
         self.id = id
         self.kind = kind
@@ -61,15 +67,16 @@ class RunningJob:
         self.graph_id = graph_id
         self.trace_id = trace_id
         self.timeout_seconds = timeout_seconds
+        self.fire_at = fire_at
         self._send = send
         self._canceled = threading.Event()
 
     def progress(self, percent: float | None = None, *, step: str | None = None, message: str | None = None) -> None:
         """Say how far the work has come; `percent` goes from 0 to 100. Only the latest report is kept."""
         told = Progress(
-            percent=None if percent is None else min(max(float(percent), 0.0), 100.0),
-            step=None if step is None else step[:200],
-            message=None if message is None else message[:1_000],
+            percent=None if percent is None else _within_percent(float(percent)),
+            step=None if step is None else storable(str(step), 200),
+            message=None if message is None else storable(str(message), 1_000),
         )
         self._send({"progress": msgspec.to_builtins(told)})
 
@@ -136,18 +143,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 )
             return {}
         referring = {name: value for name, value in given.items() if any(references(value))}
-        model = _with_any(self.args, frozenset(referring) & set(self.args.__struct_fields__))
-        errors = invalid_fields(given, model)
-        if errors:
+        open_names = frozenset(referring) & set(self.args.__struct_encode_fields__)
+        model = _with_any(self.args, open_names)
+        # What the Struct itself says, and no longer field by field, can only be asked of whole arguments.
+        whole = model if open_names else self.args
+        try:
+            msgspec.convert(given, model, str_keys=True)
+            typed = msgspec.convert(given, whole, str_keys=True)
+        except (msgspec.ValidationError, OverflowError):
             raise rejected(
                 msgspec.structs.replace(
                     error,
                     loc=("body", *path, *error.loc[1:]),
                     pointer="".join(f"/{part}" for part in path) + (error.pointer or ""),
                 )
-                for error in errors
-            )
-        typed = msgspec.convert(given, model, str_keys=True)
+                for error in invalid_fields(given, model) or invalid_fields(given, whole)
+            ) from None
         encoded: dict[str, Any] = msgspec.to_builtins(typed, str_keys=True)
         return encoded
 
@@ -212,12 +223,15 @@ def task(
         _check(where, "concurrency_limit", concurrency_limit, typing.Annotated[int, msgspec.Meta(ge=1, le=100_000)])
         _check(where, "retries", retries, typing.Annotated[int, msgspec.Meta(ge=0, le=1_000)])
         _check(where, "retry_delay", retry_delay, typing.Annotated[float, msgspec.Meta(ge=0, le=86_400)])
+        _check(where, "max_retry_delay", max_retry_delay, typing.Annotated[float, msgspec.Meta(ge=0, le=604_800)])
+        if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in _listed(permanent)):
+            raise Misconfigured(f"{where}: permanent={permanent!r}: a list of types of exceptions is expected")
         if memory_mib is not None and not is_process:
             raise Misconfigured(f"{where}: memory_mib needs process=True")
         for option, template in (("concurrency_key", concurrency_key), ("unique_key", unique_key)):
             _check(where, option, template, Key | None)
             for place in _PLACE.findall(template or ""):
-                known = () if args is None else args.__struct_fields__
+                known = () if args is None else args.__struct_encode_fields__
                 if place not in known:
                     raise Misconfigured(
                         f"{where}: {option} names {place!r}, which is no argument{suggestion(place, known)}"
@@ -281,8 +295,8 @@ class Tasks:
         """The task of a kind. Raises `NotFound`."""
         found = self._tasks.get(kind)
         if found is None:
-            known = ", ".join(self._tasks) or "none"
-            raise NotFound(f'There is no task "{kind}"{suggestion(kind, self._tasks)}; there are: {known}')
+            known = f"; there are: {', '.join(self._tasks) or 'none'}"
+            raise NotFound(f'There is no task "{cut(kind)}"{suggestion(kind[:100], self._tasks) or known}')
         return found
 
 
@@ -311,14 +325,28 @@ def resolved(value: Any, found: Mapping[str, Any]) -> Any:
 
 
 def filled(template: str | None, args: Mapping[str, Any]) -> str | None:
-    """A key with its `{argument}`s filled in, cut to what a key holds."""
+    """A key with its `{argument}`s filled in; a digest stands for the rest of one that is too long."""
     if template is None:
         return None
-    return _PLACE.sub(lambda match: _plain(args.get(match[1])), template)[:200]
+    # An empty text as JSON writes it, for a key is never empty.
+    key = _PLACE.sub(lambda match: _plain(args.get(match[1])), template) or '""'
+    if len(key) <= MOST_KEY_CHARACTERS:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return f"{key[: MOST_KEY_CHARACTERS - len(digest) - 1]}:{digest}"
 
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _within_percent(percent: float) -> float | None:
+    """The nearest percentage; None for a NaN, which is near to nothing."""
+    return None if math.isnan(percent) else min(max(percent, 0.0), 100.0)
+
+
+def _listed(values: Any) -> list[Any]:
+    return list(values) if isinstance(values, list | tuple) else [values]
 
 
 def _check(where: str, option: str, value: Any, kind: Any) -> None:
@@ -330,29 +358,35 @@ def _check(where: str, option: str, value: Any, kind: Any) -> None:
 
 def _signature(function: Callable[..., Any], where: str) -> tuple[type[msgspec.Struct] | None, bool]:
     """The Struct that a task's function takes, and whether it takes the running job."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise Misconfigured(f"{where}: a generator does nothing when it is called; return the result instead")
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, TypeError) as error:
         raise Misconfigured(f"{where}: an annotation cannot be read ({error})") from error
-    kinds = [hints.get(name) for name in inspect.signature(function).parameters]
-    wanted = f"{where}: it takes a msgspec Struct with its arguments, a RunningJob, both in this order, or nothing"
+    parameters = inspect.signature(function).parameters
+    kinds = [hints.get(name) if parameter.kind in _BY_POSITION else None for name, parameter in parameters.items()]
     takes_job = bool(kinds) and kinds[-1] is RunningJob
     rest = kinds[:-1] if takes_job else kinds
-    if len(rest) > 1 or (rest and not (isinstance(rest[0], type) and issubclass(rest[0], msgspec.Struct))):
-        raise Misconfigured(wanted)
-    return (rest[0] if rest else None), takes_job
+    args = rest[0] if rest else None
+    if len(rest) > 1 or (rest and not (isinstance(args, type) and issubclass(args, msgspec.Struct))):
+        raise Misconfigured(
+            f"{where}: it takes a msgspec Struct with its arguments, a RunningJob, both in this order, or nothing"
+        )
+    if args is not None and (args.__struct_config__.array_like or args.__struct_config__.tag is not None):
+        raise Misconfigured(f"{where}: {args.__name__} is array_like or has a tag; arguments are a plain object")
+    return args, takes_job
 
 
+# Made once for each set of members that refer to results; it takes longer than all the rest of a submission.
+@lru_cache(maxsize=1_000)
 def _with_any(model: type[msgspec.Struct], names: frozenset[str]) -> type[msgspec.Struct]:
     """The arguments as they are checked at the door: strict, and anything where a result will be put in."""
     hints = typing.get_type_hints(model, include_extras=True)
     fields: list[Any] = []
     for member in msgspec.structs.fields(model):
-        kind = Any if member.name in names else hints[member.name]
-        if member.required:
-            fields.append((member.name, kind))
-        elif member.default is not msgspec.NODEFAULT:
-            fields.append((member.name, kind, member.default))
-        else:
-            fields.append((member.name, kind, msgspec.field(default_factory=member.default_factory)))
+        kind = Any if member.encode_name in names else hints[member.name]
+        default = {"default": member.default, "default_factory": member.default_factory}
+        given = {name: value for name, value in default.items() if value is not msgspec.NODEFAULT}
+        fields.append((member.name, kind, msgspec.field(name=member.encode_name, **given)))
     return msgspec.defstruct(model.__name__, fields, kw_only=True, forbid_unknown_fields=True, module=model.__module__)

@@ -49,6 +49,13 @@ def _walk(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[Field
             _walk(member, item, (*path, index), errors)
             if len(errors) >= MOST_ERRORS:
                 return
+    elif typing.get_origin(bare) is dict and isinstance(value, Mapping):
+        name_kind, item = typing.get_args(bare)
+        for name, member in value.items():
+            _whole(name, name_kind, (*path, name), errors)
+            _walk(member, item, (*path, name), errors)
+            if len(errors) >= MOST_ERRORS:
+                return
     if len(errors) == before:
         _whole(value, kind, path, errors)
 
@@ -90,13 +97,16 @@ def declared_meta(annotation: Any) -> list[Meta]:
 
 
 def _bare(kind: Any, value: Any) -> Any:
-    """The type that `value` is meant to be, out of `Annotated` and out of a union with None or UNSET."""
+    """The type that `value` is meant to be, out of `Annotated` and unions; of a list and an object the one it is."""
     while True:
         origin = typing.get_origin(kind)
         if origin is typing.Annotated:
             kind = typing.get_args(kind)[0]
         elif origin in {typing.Union, types.UnionType}:
             others = [part for part in typing.get_args(kind) if part not in {type(None), msgspec.UnsetType}]
+            if len(others) > 1 and isinstance(value, list | Mapping):
+                container = list if isinstance(value, list) else dict
+                others = [part for part in others if typing.get_origin(part) is container]
             if len(others) != 1 or value is None:
                 return kind
             kind = others[0]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from domain.graphs import On
+from domain.graphs import On, is_met
 from domain.jobs import Job, JobState, WorkerInfo
 
 
@@ -82,11 +82,15 @@ def why_over(job: Job, parents: Sequence[tuple[Job, On]]) -> Why:
         JobState.DEAD: f"dead after {job.attempt} attempts and {job.losses} lost workers: {job.error}",
         JobState.SKIPPED: "skipped: "
         + (
-            ", ".join(f"{_name(parent)} is {parent.state}" for parent, _ in parents if parent.is_final)
+            ", ".join(f"{_name(parent)} is {parent.state}" for parent, on in parents if _is_in_the_way(parent, on))
             or "not reachable"
         ),
     }[job.state]
     return Why(state=job.state, reason=job.state.value, text=text)
+
+
+def _is_in_the_way(parent: Job, on: On) -> bool:
+    return parent.is_final and not is_met(on, parent.state)
 
 
 def _name(job: Job) -> str:

@@ -23,3 +23,18 @@ def encode_struct(value: msgspec.Struct, *, without: Collection[str] = ()) -> by
         if isinstance(member, datetime):
             members[name] = timestamp_text(member)
     return _encoder.encode(members)
+
+
+def encode_whole(value: Any) -> bytes:
+    """Any value as JSON whose timestamps have that width, wherever in it they are."""
+    return _encoder.encode(_texts(msgspec.to_builtins(value, builtin_types=(datetime,), str_keys=True)))
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return timestamp_text(value)
+    if isinstance(value, dict):
+        return {name: _texts(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(member) for member in value]
+    return value

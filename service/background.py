@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from domain.errors import Misconfigured
 from domain.graphs import GRAPHS, Graph
 from domain.jobs import JOBS, Job, Retention
 from domain.ports import Doorbell
@@ -69,7 +70,7 @@ async def open_background(
 
     Raises `Misconfigured` for a Redis URL that is none; a Redis that is away is no error.
     """
-    bell = MemoryDoorbell() if redis_url is None else ArqDoorbell(redis_url, namespace=namespace)
+    bell = _doorbell(redis_url, namespace)
     store = JobDatabase(engine)
     documents: PiccoloRepository[Job] = PiccoloRepository(JOB_RESOURCE, JobTable, engine)
     graph_documents: PiccoloRepository[Graph] = PiccoloRepository(GRAPHS.bounded(bounds_of(Graphs)), Graphs, engine)
@@ -98,6 +99,15 @@ async def open_background(
     finally:
         if isinstance(bell, ArqDoorbell):
             await bell.close()
+
+
+def _doorbell(redis_url: str | None, namespace: str) -> MemoryDoorbell | ArqDoorbell:
+    if redis_url is None:
+        return MemoryDoorbell()
+    try:
+        return ArqDoorbell(redis_url, namespace=namespace)
+    except Misconfigured as error:
+        raise Misconfigured(f"REDIS_URL: {error}") from error
 
 
 def _worker(

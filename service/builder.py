@@ -23,9 +23,11 @@ from domain.registration import ServiceInfo
 from domain.schedules import SCHEDULES, ScheduledTask
 from domain.tasks import Task, Tasks
 from infra.database.engine import DatabaseOptions
+from infra.database.schedules import Schedules
 from infra.database.table import bounds_of, check_pair
 from infra.database.url import parse_url
 from infra.runners.modules import check_importable
+from infra.runners.process import check_start_method
 from service.background import JobsDesign
 from service.container import Design, ResourceDesign
 from service.http.application import Service
@@ -187,7 +189,7 @@ class ServiceBuilder:
         max_losses: int = 3,
         grace_seconds: float = 10.0,
         start_method: str = "auto",
-        tags: Sequence[str] = ("Jobs",),
+        tags: Sequence[str] = ("jobs",),
     ) -> Self:
         """Run tasks as durable jobs; `with_tasks` alone does the same with the defaults.
 
@@ -196,15 +198,18 @@ class ServiceBuilder:
         lease of `lease_seconds` runs again elsewhere; after `max_losses` lost workers it is dead. A worker that stops
         waits `grace_seconds` for its jobs before it hands them back. `start_method` is `auto`, `fork` or `spawn`.
         """
+        concurrency = DEFAULT_CONCURRENCY if max_concurrency is None else max_concurrency
+        processes = (os.cpu_count() or 1) if max_processes is None else max_processes
         options = WorkerOptions(
-            concurrency=DEFAULT_CONCURRENCY if max_concurrency is None else max_concurrency,
-            processes=min(max_processes or os.cpu_count() or 1, max_concurrency or DEFAULT_CONCURRENCY),
+            concurrency=concurrency,
+            processes=min(processes, concurrency),
             poll_seconds=poll_seconds,
             lease_seconds=lease_seconds,
             max_losses=max_losses,
             grace_seconds=grace_seconds,
         )
         check_options(options)
+        check_start_method(start_method)
         self._jobs = JobsPlan(
             path=_prefix("with_jobs", prefix),
             options=options,
@@ -214,19 +219,20 @@ class ServiceBuilder:
         )
         return self
 
-    def with_tasks(self, *tasks: Task, prefix: str = "/api/v1/tasks") -> Self:
-        """Offer functions made by `@task` to be run as jobs, from code and over HTTP."""
+    def with_tasks(self, *tasks: Task, prefix: str | None = None) -> Self:
+        """Offer functions made by `@task` to be run as jobs, from code and over HTTP under `prefix` (/api/v1/tasks)."""
         Tasks([*self._tasks, *tasks])
         for item in tasks:
             if item.is_process:
                 check_importable(item)
         self._tasks += tasks
-        self._tasks_path = _prefix("with_tasks", prefix)
+        if prefix is not None:
+            self._tasks_path = _prefix("with_tasks", prefix)
         return self.with_jobs() if self._jobs is None else self
 
     def with_schedules(self, prefix: str = "/api/v1/schedules") -> Self:
         """Offer schedules: tasks that are submitted by the clock, changed at run time over HTTP."""
-        self._schedules = SCHEDULES.at(_prefix("with_schedules", prefix))
+        self._schedules = SCHEDULES.at(_prefix("with_schedules", prefix)).bounded(bounds_of(Schedules))
         return self
 
     def include_router(self, router: ControllerRouterHandler) -> Self:

@@ -130,7 +130,10 @@ async def _background(
         return None
 
     def another_engine() -> DatabaseEngine:
-        made = make_engine(settings, design)
+        # Whoever gets it asks one thing at a time.
+        assert design.database is not None
+        options = msgspec.structs.replace(design.database, pool_size=1, max_overflow=1)
+        made = make_engine(settings, msgspec.structs.replace(design, database=options))
         assert made is not None
         return made
 

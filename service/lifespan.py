@@ -4,18 +4,22 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from litestar import Litestar
 
 from domain.health import CheckResult
 from infra.telemetry.logging import configure_logging
+from service.background import Opened
 from service.container import Container, Design, database_check, open_container
 from service.http.running import Running
 from service.managers.worker import Worker
 from service.settings import Settings
 
 logger = logging.getLogger("millrace")
+
+# How long a service is without a worker when its own has failed.
+PAUSE_SECONDS = 1.0
 
 Hook = Callable[..., Awaitable[None]]
 """An async function of the user's; it may take the app."""
@@ -72,15 +76,30 @@ class Lifespan:
         if background is None or not self._settings.is_working:
             yield
             return
-        worker = background.make_worker(background.options)
-        working = asyncio.create_task(worker.run())
-        stopping = asyncio.create_task(_stop_with(worker, self._running.draining))
+        working = asyncio.create_task(self._work(background))
         try:
             yield
         finally:
             self._running.draining.set()
-            await stopping
             await working
+
+    async def _work(self, background: Opened) -> None:
+        """Have a worker at work until the service stops; one that fails is replaced."""
+        draining = self._running.draining
+        while True:
+            worker = background.make_worker(background.options)
+            stopping = asyncio.create_task(_stop_with(worker, draining))
+            try:
+                await worker.run()
+                return
+            except Exception:
+                logger.exception("the worker of this service has failed; another one starts")
+            finally:
+                stopping.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await draining.wait()
+                    return
 
     def enter_request(self) -> None:
         """Make the app's database the current one for the running task."""

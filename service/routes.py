@@ -16,13 +16,14 @@ from domain.registration import ServiceInfo
 from domain.schedules import ScheduledTask
 from service.api.graphs import graphs_router
 from service.api.health import Probe, health_router
-from service.api.jobs import jobs_router
+from service.api.job_streams import job_streams_router
+from service.api.jobs import EXAMPLE, STATUS_FILTER, jobs_router
 from service.api.schedules import schedules_router
 from service.api.system import info_router, system_router
 from service.api.tasks import tasks_router
 from service.http.crud import Operation, Permissions, crud_router
 from service.http.docs_page import docs_router
-from service.http.openapi import Described
+from service.http.documented import Described
 from service.http.running import Running
 
 _READ_ONLY = Permissions(create=False, update=False, delete=False)
@@ -66,19 +67,30 @@ def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
     described = [Described(*item) for item in plan.resources]
     if plan.background is not None:
         handlers += _background_routes(plan.background, plan.running)
-        described += [Described(resource, Bodies(resource), _READ_ONLY) for resource in _documented(plan.background)]
+        described += _described(plan.background)
     handlers += plan.routers
     handlers.append(docs_router(plan.info, described, has_root=_has_root(plan.routers)))
     return handlers
 
 
-def _documented(plan: BackgroundPlan) -> Sequence[Resource[Any]]:
-    return plan.jobs, plan.graphs
+def _described(plan: BackgroundPlan) -> list[Described]:
+    dead = ("dead", "List jobs that have used up their attempts")
+    jobs = Described(
+        plan.jobs,
+        Bodies(plan.jobs),
+        _READ_ONLY,
+        tags=plan.tags,
+        parameters=[STATUS_FILTER],
+        lists=[dead],
+        example=EXAMPLE,
+    )
+    return [jobs, Described(plan.graphs, Bodies(plan.graphs), _READ_ONLY)]
 
 
 def _background_routes(plan: BackgroundPlan, running: Running) -> list[ControllerRouterHandler]:
     handlers: list[ControllerRouterHandler] = [
         jobs_router(plan.jobs, running, list(plan.tags)),
+        job_streams_router(plan.jobs.path, running, list(plan.tags)),
         tasks_router(plan.tasks_path, plan.jobs.path, running, ["tasks"]),
         graphs_router(plan.graphs, running, ["graphs"]),
     ]

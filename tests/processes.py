@@ -33,7 +33,7 @@ def eventually(question: Callable[[], T], *, within: float = PATIENCE_SECONDS) -
 
 def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
     """This one without what configures services, so that tests do not depend on who runs them."""
-    ours = ("DATABASE_URL", "MILLRACE_", "HOST", "PORT", "WORKERS", "LOG_", "COLUMNS")
+    ours = ("DATABASE_URL", "REDIS_URL", "MILLRACE_", "HOST", "PORT", "WORKERS", "LOG_", "COLUMNS")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **(changes or {})}
 
@@ -116,10 +116,12 @@ class Serving:
 
 
 @contextmanager
-def launched(*arguments: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Serving]:
-    """Start `millrace serve` without waiting for it."""
+def launched(
+    *arguments: str, folder: Path, variables: Mapping[str, str] | None = None, command: str = "serve"
+) -> Iterator[Serving]:
+    """Start `millrace serve`, or another command, without waiting for it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli.main", "serve", *arguments],
+        [sys.executable, "-m", "service.cli.main", command, *arguments],
         cwd=folder,
         env=environment({"PORT": "0", "COLUMNS": "80", **(variables or {})}),
         stdin=subprocess.DEVNULL,

@@ -25,6 +25,7 @@ class Dialect(Protocol):
     free_row_lock: str = ""
     text_order: str = ""
     now: str = ""
+    began: str = ""
 
     def placeholder(self, number: int) -> str:
         """The marker of the `number`th argument, counted from 1."""
@@ -51,12 +52,20 @@ class Dialect(Protocol):
         """The moment so many seconds (an expression) after the database's now."""
         ...
 
+    def ago(self, seconds: str) -> str:
+        """The moment so many seconds before the statement `began`: an index can be searched by it."""
+        ...
+
     def seconds_from_now(self, moment: str) -> str:
         """How many seconds lie between the database's now and a moment (an expression)."""
         ...
 
     def rows(self, marker: str, columns: Mapping[str, str]) -> str:
         """The objects of a JSON array as a table `r`; `columns` are names and PostgreSQL's types."""
+        ...
+
+    def by_index(self, name: str) -> str:
+        """What stands behind a table that is to be read by an index, where the database would not see it by itself."""
         ...
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
@@ -100,6 +109,8 @@ class PostgresDialect(Dialect):
     free_row_lock = " FOR UPDATE SKIP LOCKED"
     # Not now(), which stands still for as long as a transaction lasts.
     now = "clock_timestamp()"
+    # The same moment for all rows of a statement, else no index helps to compare with it.
+    began = "statement_timestamp()"
 
     def __init__(self, collation: str = "", folding: str = "") -> None:
         self.text_order = collation
@@ -124,12 +135,18 @@ class PostgresDialect(Dialect):
     def later(self, seconds: str) -> str:
         return f"(clock_timestamp() + make_interval(secs => {seconds}))"
 
+    def ago(self, seconds: str) -> str:
+        return f"(statement_timestamp() - make_interval(secs => {seconds}))"
+
     def seconds_from_now(self, moment: str) -> str:
         return f"extract(epoch FROM {moment} - clock_timestamp())::float8"
 
     def rows(self, marker: str, columns: Mapping[str, str]) -> str:
         typed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         return f"jsonb_to_recordset({marker}::jsonb) AS r({typed})"
+
+    def by_index(self, name: str) -> str:
+        return ""
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         return f"{column} = ANY({bind(list(values))})"
@@ -170,7 +187,7 @@ class SqliteDialect(Dialect):
 
     name = "sqlite"
     # Of the width that a timestamp has on the wire; SQLite's clock has milliseconds.
-    now = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
+    now = began = "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"
 
     def placeholder(self, number: int) -> str:
         return f"?{number}"
@@ -199,12 +216,19 @@ class SqliteDialect(Dialect):
     def later(self, seconds: str) -> str:
         return f"strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', ({seconds}) || ' seconds')"
 
+    def ago(self, seconds: str) -> str:
+        return self.later(f"-({seconds})")
+
     def seconds_from_now(self, moment: str) -> str:
         return f"((julianday({moment}) - julianday('now')) * 86400.0)"
 
     def rows(self, marker: str, columns: Mapping[str, str]) -> str:
         typed = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {typed} FROM json_each({marker})) AS r"
+
+    def by_index(self, name: str) -> str:
+        # Without statistics, which nobody gathers, it takes any index for as good as any other.
+        return f" INDEXED BY {name}"
 
     def any_of(self, column: str, values: Sequence[Any], bind: Callable[[Any], str]) -> str:
         if all(type(value) in {str, int} for value in values):

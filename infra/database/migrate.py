@@ -283,6 +283,7 @@ async def _locked(engine: DatabaseEngine) -> AsyncIterator[None]:
         transaction.is_unlimited = True
         if isinstance(engine, PostgresEngine):
             await engine.execute("SET LOCAL statement_timeout = 0")
+            await engine.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await engine.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
         # On SQLite, BEGIN IMMEDIATE has already waited for the others.
         yield

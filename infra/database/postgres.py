@@ -21,6 +21,8 @@ from infra.database.transactions import Callback, CurrentTransaction, Transactio
 from infra.database.url import PostgresUrl
 
 OLDEST = 12
+# Who stands still inside of a transaction, or is cut off, keeps from others what it has locked for no longer.
+MOST_IDLE_SECONDS = 30
 _ISOLATION = {
     "read_committed": "READ COMMITTED",
     "repeatable_read": "REPEATABLE READ",
@@ -101,7 +103,11 @@ class PostgresEngine(Engine[Any]):
             raise
 
     async def _create_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
-        settings = {"timezone": "UTC", "application_name": self.application_name}
+        settings = {
+            "timezone": "UTC",
+            "application_name": self.application_name,
+            "idle_in_transaction_session_timeout": str(MOST_IDLE_SECONDS * 1000),
+        }
         if self.statement_timeout_seconds:
             settings["statement_timeout"] = str(int(self.statement_timeout_seconds * 1000))
         return await asyncpg.create_pool(

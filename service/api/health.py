@@ -10,9 +10,10 @@ from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_503_SERVICE_UNAVAILABLE
 
 from domain.health import CheckResult, HealthCheck, HealthState, HealthStatus, aggregate
+from service.http.documented import documents
 from service.http.query import no_parameters
 from service.http.running import Running
-from service.http.sse import event, event_stream, pause, poll_interval
+from service.http.sse import POLL_INTERVAL, event, event_stream, pause, poll_interval
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,6 +68,7 @@ def health_router(path: str, probe: Probe, running: Running, tags: list[str]) ->
             "/$stream",
             media_type="text/event-stream",
             summary="Health as server-sent events",
+            opt=documents(parameters=[POLL_INTERVAL], errors=["422"]),
         )
         async def stream(self, request: Request[Any, Any, Any]) -> Stream:
             return event_stream(_events(probe, running, poll_interval(request, 1.0)))

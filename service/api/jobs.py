@@ -1,40 +1,53 @@
 """`/api/v1/jobs`: what there is to do, what was done, and why it takes so long."""
 
-import time
-from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, Router, delete, get, post
 from litestar.params import FromPath
-from litestar.response import Stream
 from litestar.status_codes import HTTP_200_OK, HTTP_202_ACCEPTED, HTTP_204_NO_CONTENT
 from litestar.types import ASGIApp, ControllerRouterHandler
 from msgspec import Meta
 
 from domain.bodies import Bodies
 from domain.entity import Ulid
-from domain.errors import FieldError, InvalidBody, InvalidQuery, NotFound, Unavailable
+from domain.errors import FieldError, InvalidBody, InvalidQuery
 from domain.jobs import JOBS, Job, JobEvent, JobState, JobStatus, LogLine, QueueStats
 from domain.query import NEWEST_FIRST, Resource, parse_parameters
 from domain.query.parse import unknown_parameters
 from domain.waiting import Why
 from domain.wire import encode_struct
 from service.http.body import read_body
-from service.http.conditional import header
 from service.http.crud import ResourceRoutes
+from service.http.documented import documents
 from service.http.dto import read_model
 from service.http.listing import list_response
+from service.http.parameters import Json, query_parameter
 from service.http.query import no_parameters, parameters
-from service.http.reply import Reply
+from service.http.reply import Reply, encoded
 from service.http.running import Running
 from service.http.schema import query_rules
-from service.http.sse import HEARTBEAT, HEARTBEAT_SECONDS, event, event_stream, pause, poll_interval
 from service.managers.jobs import MOST_LINES, Jobs
 
 AnyRequest = Request[Any, Any, Any]
 _encode = msgspec.json.Encoder().encode
-_DELETED = b'{"status":"deleted"}'
+
+STATUS_FILTER = query_parameter("status_filter", "Only jobs with this status", {"enum": [*JobStatus]})
+_AFTER = query_parameter("after", "The `sequence` behind which to begin", {"type": "integer", "minimum": 0})
+_LIMIT = query_parameter("limit", "How many at most", {"type": "integer", "minimum": 1, "maximum": MOST_LINES})
+
+
+_THEN = datetime(2025, 1, 31, 12, tzinfo=UTC)
+_SHOWN = Job(
+    id="01K5T0V9G8ZJ8Q6N4X3B7RM2WD",
+    kind="count",
+    args={"rows": 3},
+    submitted_at=_THEN,
+    run_at=_THEN,
+    updated_at=_THEN,
+)
+EXAMPLE: Json = msgspec.json.decode(encode_struct(_SHOWN, without=JOBS.hidden))
 
 
 class RequeueRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,6 +55,12 @@ class RequeueRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     ids: Annotated[list[Ulid], Meta(max_length=1_000)] | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 1_000
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """The ids of the jobs that will run again."""
+
+    requeued: list[str]
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -113,62 +132,80 @@ def _schema() -> Any:
 
 
 def _reads(running: Running) -> list[Any]:
-    @get("/$stats", summary="Depth, age and rates of every queue")
+    @get("/$stats", summary="Depth, age and rates of every queue", operation_id="jobs_stats", opt=documents())
     async def stats(request: AnyRequest) -> Response[Stats]:
         no_parameters(request.scope)
         total = await running.manager(JOBS.name).count()
-        return Response(Stats(total, await _jobs(running).stats()))
+        return encoded(Stats(total, await _jobs(running).stats()))
 
-    @get("/{id:str}/$why", summary="Why the job is in its state")
+    known = documents(errors=["404"])
+
+    @get("/{id:str}/$why", summary="Why the job is in its state", operation_id="jobs_why", opt=known)
     async def why(request: AnyRequest, id: FromPath[str]) -> Response[Why]:
         no_parameters(request.scope)
-        return Response(await _jobs(running).why(id))
+        return encoded(await _jobs(running).why(id))
 
-    @get("/{id:str}/$events", summary="The history of the job")
+    lines = documents(errors=["404"], parameters=[_AFTER, _LIMIT])
+
+    @get("/{id:str}/$events", summary="The history of the job", operation_id="jobs_events", opt=lines)
     async def events(request: AnyRequest, id: FromPath[str]) -> Response[list[JobEvent]]:
         after, limit = _window(request)
-        return Response(await _jobs(running).events(id, after=after, limit=limit))
+        return encoded(await _jobs(running).events(id, after=after, limit=limit))
 
-    @get("/{id:str}/$logs", summary="What the job wrote")
+    @get("/{id:str}/$logs", summary="What the job wrote", operation_id="jobs_logs", opt=lines)
     async def logs(request: AnyRequest, id: FromPath[str]) -> Response[list[LogLine]]:
         after, limit = _window(request)
-        return Response(await _jobs(running).logs(id, after=after, limit=limit))
+        return encoded(await _jobs(running).logs(id, after=after, limit=limit))
 
-    @get("/{id:str}/$result", summary="What the job returned")
+    ended = documents(errors=["404", "409"])
+
+    @get("/{id:str}/$result", summary="What the job returned", operation_id="jobs_result", opt=ended)
     async def result(request: AnyRequest, id: FromPath[str]) -> Reply:
         no_parameters(request.scope)
         return Reply(await _jobs(running).result(id))
 
-    @get("/{id:str}/$stream", media_type="text/event-stream", summary="The job as server-sent events")
-    async def stream(request: AnyRequest, id: FromPath[str]) -> Stream | Response[None]:
-        interval = poll_interval(request, 0.5)
-        job = await _jobs(running).get(id)
-        last = _last_event_id(request)
-        if job.is_final and last is not None and last >= job.revision:
-            # It has everything there is: a client that hears this does not come again.
-            return Response(None, status_code=HTTP_204_NO_CONTENT)
-        return event_stream(_changes_of(running, job, interval, last))
-
-    return [stats, why, events, logs, result, stream]
+    return [stats, why, events, logs, result]
 
 
 def _changes(running: Running) -> list[Any]:
-    @post("/{id:str}/$cancel", status_code=HTTP_202_ACCEPTED, summary="Cancel the job and keep its record")
+    change = documents(errors=["404", "409"])
+
+    @post(
+        "/{id:str}/$cancel",
+        status_code=HTTP_202_ACCEPTED,
+        summary="Cancel the job and keep its record",
+        operation_id="jobs_cancel",
+        opt=change,
+    )
     async def cancel(request: AnyRequest, id: FromPath[str]) -> Job:
         no_parameters(request.scope)
         return await _jobs(running).cancel(id)
 
-    @post("/{id:str}/$retry", status_code=HTTP_202_ACCEPTED, summary="Let an ended job run again")
+    @post(
+        "/{id:str}/$retry",
+        status_code=HTTP_202_ACCEPTED,
+        summary="Let an ended job run again",
+        operation_id="jobs_retry",
+        opt=change,
+    )
     async def retry(request: AnyRequest, id: FromPath[str]) -> Job:
         no_parameters(request.scope)
         return await _jobs(running).retry(id)
 
-    @post("/$requeue", status_code=HTTP_200_OK, summary="Let dead jobs run again")
-    async def requeue(request: AnyRequest) -> Response[dict[str, list[str]]]:
+    which = documents(body=RequeueRequest, is_body_optional=True, example={"limit": 100}, errors=["409"])
+
+    @post(
+        "/$requeue",
+        status_code=HTTP_200_OK,
+        summary="Let dead jobs run again",
+        operation_id="jobs_requeue",
+        opt=which,
+    )
+    async def requeue(request: AnyRequest) -> Response[Requeued]:
         no_parameters(request.scope)
         asked = await read_body(request, RequeueRequest, is_optional=True)
         jobs = await _jobs(running).requeue_dead(asked.ids, asked.limit)
-        return Response({"requeued": [job.id for job in jobs]})
+        return encoded(Requeued([job.id for job in jobs]))
 
     @get("/$dead", include_in_schema=False)
     async def dead(request: AnyRequest) -> ASGIApp:
@@ -177,7 +214,13 @@ def _changes(running: Running) -> list[Any]:
         query = parse_parameters(manager.resource, given, key=running.secret)
         return list_response(request, manager.resource, query, await manager.page(query), running.secret)
 
-    @delete("/{id:str}", status_code=HTTP_204_NO_CONTENT, summary="Cancel the job and remove it")
+    @delete(
+        "/{id:str}",
+        status_code=HTTP_204_NO_CONTENT,
+        summary="Cancel the job and remove it",
+        operation_id="jobs_delete",
+        opt=documents(errors=["404"]),
+    )
     async def remove(request: AnyRequest, id: FromPath[str]) -> None:
         no_parameters(request.scope)
         await _jobs(running).delete(id)
@@ -189,34 +232,6 @@ def _jobs(running: Running) -> Jobs:
     return running.background.jobs
 
 
-async def _changes_of(running: Running, job: Job, interval: float, last: int | None) -> AsyncIterator[bytes]:
-    """The job whenever it has changed, until it has ended or is gone; a comment now and then keeps the line open."""
-    sent, said = last or 0, time.monotonic()
-    while True:
-        if job.revision > sent:
-            sent, said = job.revision, time.monotonic()
-            yield event(encode_struct(job, without=JOBS.hidden), id=job.revision)
-        if job.is_final or running.draining.is_set():
-            return
-        if time.monotonic() - said >= HEARTBEAT_SECONDS:
-            said = time.monotonic()
-            yield HEARTBEAT
-        await pause(interval, running.draining)
-        try:
-            job = await _jobs(running).get(job.id)
-        except NotFound:
-            yield event(_DELETED)
-            return
-        except Unavailable:
-            # The database is away; what it had to say comes later.
-            continue
-
-
-def _last_event_id(request: AnyRequest) -> int | None:
-    text = header(request.scope, b"last-event-id")
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
 def _window(request: AnyRequest) -> tuple[int, int]:
     """`after` and `limit` of a history or a log."""
     found = {"after": 0, "limit": MOST_LINES}
@@ -224,7 +239,7 @@ def _window(request: AnyRequest) -> tuple[int, int]:
         if name not in found:
             raise unknown_parameters([name], tuple(found))
         low, high = (0, 2**62) if name == "after" else (1, MOST_LINES)
-        if not (text.isascii() and text.isdigit() and len(text) <= 18 and low <= int(text) <= high):
+        if not (text.isascii() and text.isdigit() and len(text) <= 19 and low <= int(text) <= high):
             message = f'"{name}" must be a whole number from {low} to {high}'
             error = FieldError(type="out_of_range", loc=("query", name), msg=message, input=text[:100])
             raise InvalidQuery(f"Invalid query: {message}", errors=[error])

@@ -16,12 +16,17 @@ from domain.schedules import SCHEDULES, Tick
 from domain.wire import timestamp_text
 from service.http.body import read_body
 from service.http.crud import location
+from service.http.documented import documents
+from service.http.parameters import query_parameter
 from service.http.query import no_parameters, parameters
+from service.http.reply import encoded
 from service.http.running import Running
 from service.managers.schedules import Backfilled
 
 AnyRequest = Request[Any, Any, Any]
 MOST_PREVIEWED = 100
+_COUNT = query_parameter("count", "How many at most", {"type": "integer", "minimum": 1, "maximum": MOST_PREVIEWED})
+_EXAMPLE = {"start": "2025-01-01T00:00:00Z", "end": "2025-01-08T00:00:00Z"}
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -48,31 +53,49 @@ class Triggered(msgspec.Struct, frozen=True):
 def schedules_router(prefix: str, jobs_prefix: str, running: Running) -> Router:
     """The operations on schedules under `prefix`; jobs are under `jobs_prefix`."""
 
-    @get("/{id:str}/$preview", summary="When the schedule fires next")
+    counted = documents(errors=["404"], parameters=[_COUNT])
+
+    @get("/{id:str}/$preview", summary="When the schedule fires next", operation_id="schedules_preview", opt=counted)
     async def preview(request: AnyRequest, id: FromPath[str]) -> Response[list[Moment]]:
         count = _count(request, 10)
         schedules = running.background.schedules
         zone = parse_zone((await schedules.get(id)).time_zone)
         found = await schedules.preview(id, count)
-        return Response([Moment(timestamp_text(at), at.astimezone(zone).isoformat()) for at in found])
+        return encoded([Moment(timestamp_text(at), at.astimezone(zone).isoformat()) for at in found])
 
-    @get("/{id:str}/$ticks", summary="What became of the latest ticks")
+    @get("/{id:str}/$ticks", summary="What became of the latest ticks", operation_id="schedules_ticks", opt=counted)
     async def ticks(request: AnyRequest, id: FromPath[str]) -> Response[list[Tick]]:
         count = _count(request, 100)
-        return Response(await running.background.schedules.ticks(id, count))
+        return encoded(await running.background.schedules.ticks(id, count))
 
-    @post("/{id:str}/$trigger", status_code=HTTP_202_ACCEPTED, summary="Run the task now")
+    made = documents(errors=["404", "409", "422"], has_location=True)
+
+    @post(
+        "/{id:str}/$trigger",
+        status_code=HTTP_202_ACCEPTED,
+        summary="Run the task now",
+        operation_id="schedules_trigger",
+        opt=made,
+    )
     async def trigger(request: AnyRequest, id: FromPath[str]) -> Response[Triggered]:
         no_parameters(request.scope)
         job = await running.background.schedules.trigger(id)
         reply = Triggered(job.id, f"Job submitted. Job ID: {job.id}")
-        return Response(reply, headers={"location": location(request, f"{jobs_prefix}/{job.id}")})
+        return encoded(reply, {"location": location(request, f"{jobs_prefix}/{job.id}")})
 
-    @post("/{id:str}/$backfill", status_code=HTTP_202_ACCEPTED, summary="Run the task for ticks of the past")
+    span = documents(body=BackfillRequest, example=_EXAMPLE, errors=["404", "409"])
+
+    @post(
+        "/{id:str}/$backfill",
+        status_code=HTTP_202_ACCEPTED,
+        summary="Run the task for ticks of the past",
+        operation_id="schedules_backfill",
+        opt=span,
+    )
     async def backfill(request: AnyRequest, id: FromPath[str]) -> Response[Backfilled]:
         no_parameters(request.scope)
         asked = await read_body(request, BackfillRequest)
-        return Response(await running.background.schedules.backfill(id, asked.start, asked.end))
+        return encoded(await running.background.schedules.backfill(id, asked.start, asked.end))
 
     return Router(path=prefix, route_handlers=[preview, ticks, trigger, backfill], tags=[SCHEDULES.name])
 
@@ -82,7 +105,7 @@ def _count(request: AnyRequest, default: int) -> int:
     for name, text in parameters(request.scope):
         if name != "count":
             raise unknown_parameters([name], ("count",))
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_PREVIEWED):
+        if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST_PREVIEWED):
             message = f'"count" must be a whole number from 1 to {MOST_PREVIEWED}'
             error = FieldError(type="out_of_range", loc=("query", "count"), msg=message, input=text[:100])
             raise InvalidQuery(f"Invalid query: {message}", errors=[error])

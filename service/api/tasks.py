@@ -12,7 +12,9 @@ from domain.submissions import Submission
 from domain.tasks import Task
 from service.http.body import read_body
 from service.http.crud import location
+from service.http.documented import documents
 from service.http.query import no_parameters
+from service.http.reply import encoded
 from service.http.running import Running
 
 AnyRequest = Request[Any, Any, Any]
@@ -43,17 +45,27 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 def tasks_router(prefix: str, jobs_prefix: str, running: Running, tags: list[str]) -> Router:
     """The routes of tasks under `prefix`; jobs are under `jobs_prefix`."""
 
-    @get("/", summary="The tasks there are")
+    @get("/", summary="The tasks there are", operation_id="tasks_find_all", opt=documents())
     async def find_all(request: AnyRequest) -> Response[list[TaskView]]:
         no_parameters(request.scope)
-        return Response([_view(task) for task in running.background.tasks])
+        return encoded([_view(task) for task in running.background.tasks])
 
-    @get("/{name:str}", summary="One task")
+    @get("/{name:str}", summary="One task", operation_id="tasks_find", opt=documents(errors=["404"]))
     async def find(request: AnyRequest, name: FromPath[str]) -> Response[TaskView]:
         no_parameters(request.scope)
-        return Response(_view(running.background.tasks.get(name)))
+        return encoded(_view(running.background.tasks.get(name)))
 
-    @post("/{name:str}/$execute", status_code=HTTP_202_ACCEPTED, summary="Run a task in the background")
+    taken = documents(
+        body=Submission, is_body_optional=True, example={"args": {}}, errors=["404", "409"], has_location=True
+    )
+
+    @post(
+        "/{name:str}/$execute",
+        status_code=HTTP_202_ACCEPTED,
+        summary="Run a task in the background",
+        operation_id="tasks_execute",
+        opt=taken,
+    )
     async def execute(request: AnyRequest, name: FromPath[str]) -> Response[Accepted]:
         no_parameters(request.scope)
         running.background.tasks.get(name)
@@ -67,7 +79,7 @@ def tasks_router(prefix: str, jobs_prefix: str, running: Running, tags: list[str
             message=f"{message}. Job ID: {job.id}",
             is_duplicate=submitted.is_duplicate,
         )
-        return Response(accepted, headers={"location": location(request, f"{jobs_prefix}/{job.id}")})
+        return encoded(accepted, {"location": location(request, f"{jobs_prefix}/{job.id}")})
 
     return Router(path=prefix, route_handlers=[find_all, find, execute], tags=tags)
 

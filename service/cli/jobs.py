@@ -1,15 +1,15 @@
 """`millrace jobs`: look at the jobs of a service and change what becomes of them, past its HTTP side."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
 
 from domain.errors import Misconfigured
-from domain.jobs import JOBS, Job, JobState, JobStatus
+from domain.jobs import JOBS, Job, JobEvent, JobState, JobStatus, LogLine
 from domain.query import NEWEST_FIRST, Keyset, parse_parameters
-from domain.wire import encode_struct, timestamp_text
+from domain.wire import encode_struct, encode_whole, timestamp_text
 from service.app import load_app
 from service.cli.output import run, say, tabulate
 from service.cli.target import HomeOption, TargetArgument, TargetOption, put_into_environment
@@ -79,18 +79,18 @@ def _cells(job: _Line) -> tuple[str, ...]:
 def show(id: JobArgument, target: TargetOption = None, is_json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a job, why it is in its state, and its history."""
 
-    async def work(jobs: Jobs) -> tuple[Job, str, list[Any]]:
+    async def work(jobs: Jobs) -> tuple[Job, str, list[JobEvent]]:
         return await jobs.get(id), (await jobs.why(id)).text, await jobs.events(id)
 
     job, why, events = _with_jobs(target, home, work)
     shown = msgspec.json.decode(encode_struct(job, without=JOBS.hidden))
     if is_json:
-        say(msgspec.json.encode({**shown, "why": why, "events": events}).decode())
+        say(encode_whole({**shown, "why": why, "events": events}).decode())
         return
-    for name, value in shown.items():
+    for name, value in {**shown, "why": why}.items():
         if value not in (None, [], {}):
-            say(f"{name:<18}{value if isinstance(value, str) else msgspec.json.encode(value).decode()}")
-    say(f"{'why':<18}{why}")
+            text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+            say(f"{name:<18}{text}".rstrip().replace("\n", f"\n{'':<18}"))
     for event in events:
         say(f"{timestamp_text(event.at)}  {event.type:<10}  attempt {event.attempt}  {event.detail or ''}".rstrip())
 
@@ -99,37 +99,46 @@ def show(id: JobArgument, target: TargetOption = None, is_json: JsonOption = Fal
 def cancel(ids: JobArguments, target: TargetOption = None, home: HomeOption = None) -> None:
     """Cancel jobs; those that run are told to stop."""
 
-    async def work(jobs: Jobs) -> list[Job]:
-        return [await jobs.cancel(id) for id in ids]
+    async def work(jobs: Jobs) -> None:
+        for id in ids:
+            _say_state(await jobs.cancel(id))
 
-    for job in _with_jobs(target, home, work):
-        say(f"{job.id}  {job.state}")
+    _with_jobs(target, home, work)
 
 
 @commands.command()
 def retry(ids: JobArguments, target: TargetOption = None, home: HomeOption = None) -> None:
     """Let jobs that have ended run again."""
 
-    async def work(jobs: Jobs) -> list[Job]:
-        return [await jobs.retry(id) for id in ids]
+    async def work(jobs: Jobs) -> None:
+        for id in ids:
+            _say_state(await jobs.retry(id))
 
-    for job in _with_jobs(target, home, work):
-        say(f"{job.id}  {job.state}")
+    _with_jobs(target, home, work)
 
 
 @commands.command()
 def logs(id: JobArgument, target: TargetOption = None, is_json: JsonOption = False, home: HomeOption = None) -> None:
     """Print what a job wrote."""
 
-    async def work(jobs: Jobs) -> list[Any]:
+    async def work(jobs: Jobs) -> list[LogLine]:
         lines = await jobs.logs(id)
         while lines and (more := await jobs.logs(id, after=lines[-1].sequence)):
             lines += more
         return lines
 
-    for line in _with_jobs(target, home, work):
-        plain = f"{timestamp_text(line.at)}  {line.stream:<6}  {line.text}"
-        say(msgspec.json.encode(line).decode() if is_json else plain)
+    lines = _with_jobs(target, home, work)
+    if lines:
+        # In one piece, for there may be thousands.
+        say("\n".join(encode_whole(line).decode() if is_json else _plain(line) for line in lines))
+
+
+def _plain(line: LogLine) -> str:
+    return f"{timestamp_text(line.at)}  {line.stream:<6}  {line.text}"
+
+
+def _say_state(job: Job) -> None:
+    say(f"{job.id}  {job.state}")
 
 
 def _with(target: str | None, home: str | None, work: Callable[[Container], Awaitable[T]]) -> T:

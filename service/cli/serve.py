@@ -1,18 +1,15 @@
 """`millrace serve`: runs a service until it is told to stop."""
 
 import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from service.app import load_app, parse_target
 from service.cli.banner import show_banner
 from service.cli.output import MISUSE, Failed
-from service.cli.server import announce, bound, log_for, serve_app
+from service.cli.server import announce, bound, leave_when_told, log_for, serve_app
 from service.cli.supervisor import Supervisor
 from service.cli.target import HomeOption, TargetArgument, put_into_environment
 from service.settings import from_env
@@ -38,8 +35,7 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="console or json (LOG_FORMAT).", show_default=False)] = None,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM; requests that have begun are finished first."""
-    # As the first process of a container it would otherwise not end before it has started.
-    signal.signal(signal.SIGTERM, _leave)
+    leave_when_told()
     put_into_environment(
         HOST=host, PORT=port, WORKERS=workers, MILLRACE_HOME=home, LOG_LEVEL=log_level, LOG_FORMAT=log_format
     )
@@ -59,7 +55,3 @@ def serve(
             Supervisor(target, listener, settings.workers, on_started, watched).run()
         else:
             serve_app(app, target, listener, on_started)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    sys.exit(0)

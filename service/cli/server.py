@@ -6,9 +6,11 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from uvicorn.logging import DefaultFormatter
@@ -99,6 +101,15 @@ class Server(uvicorn.Server):
             self.force_exit = True
             for task in (*self.server_state.tasks, self._task):
                 task.cancel()
+
+
+def leave_when_told() -> None:
+    """End at SIGTERM also before there is anything to stop: as the first process of a container one would not."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
 
 
 def serve_app(app: Service, target: str | None, listener: socket.socket, on_started: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""Three requests to try on a service, made from what its first resource looks like."""
+"""Three requests to try on a service, made from what its first resource and its first task look like."""
 
 import re
 import time
@@ -10,7 +10,7 @@ import msgspec
 
 from domain.bodies import Bodies
 from domain.errors import InvalidBody
-from domain.examples import example_body
+from domain.examples import example_args, example_body
 from domain.query import Field, Kind, Resource
 from service.app import endpoints
 from service.container import ResourceDesign
@@ -26,6 +26,9 @@ def suggestions(app: Service, url: str) -> list[str]:
     found: list[str] = []
     if app.design.resources:
         found = _of_resource(app.design.resources[0], offered, url)
+    if (run := _of_tasks(app, offered, url)) is not None:
+        # What lists and what makes; a search is for those who know what there is.
+        found = [*dict.fromkeys([*found[:1], *found[-1:]]), run]
     general = ["/health", "/api/v1/system", "/api/v1/info", "/openapi.json", "/docs"]
     found += [_curl(f"{url}{path}") for path in general if ("GET", path) in offered]
     return found[:3]
@@ -41,11 +44,22 @@ def _of_resource(item: ResourceDesign, offered: set[tuple[str, str]], url: str) 
         word = _search_word(resource, body or {})
         found.append(_curl(f"{url}{resource.path}?search={word}" if word else f"{url}{resource.path}/$schema"))
     if body is not None:
-        encoded = msgspec.json.encode(body).decode()
-        found.append(f"{_curl(url + resource.path)} -H 'Content-Type: application/json' -d {_quoted(encoded)}")
+        found.append(_post(f"{url}{resource.path}", body))
     elif can_read and word:
         found.append(_curl(f"{url}{resource.path}/$schema"))
     return found
+
+
+def _of_tasks(app: Service, offered: set[tuple[str, str]], url: str) -> str | None:
+    """Run the first task whose arguments can be guessed."""
+    doors = sorted(path for method, path in offered if method == "POST" and path.endswith("/{name}/$execute"))
+    if app.design.jobs is None or not doors:
+        return None
+    examples = ((task.kind, example_args(task)) for task in app.design.jobs.tasks)
+    kind, args = next(((kind, args) for kind, args in examples if args is not None), (None, {}))
+    if kind is None:
+        return None
+    return _post(f"{url}{doors[0].replace('{name}', kind)}", {"args": args} if args else {})
 
 
 def _list_query(resource: Resource[Any]) -> str:
@@ -99,6 +113,11 @@ def _marked(value: Any, mark: str) -> Any:
         return value
     start, at, rest = value.partition("@")
     return f"{start}.{mark}@{rest}" if at else f"{start} {mark}"
+
+
+def _post(url: str, body: Mapping[str, Any]) -> str:
+    encoded = msgspec.json.encode(body).decode()
+    return f"{_curl(url)} -H 'Content-Type: application/json' -d {_quoted(encoded)}"
 
 
 def _curl(url: str) -> str:

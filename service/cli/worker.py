@@ -1,5 +1,6 @@
 """`millrace worker`: runs the jobs of a service until it is told to stop."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -9,7 +10,7 @@ import uvloop
 from domain.jobs import Name
 from service.app import load_app
 from service.cli.output import MISUSE, Failed, say
-from service.cli.server import log_for
+from service.cli.server import leave_when_told, log_for
 from service.cli.target import HomeOption, TargetArgument, put_into_environment
 from service.container import location
 from service.managers.worker import WorkerOptions
@@ -29,20 +30,26 @@ def worker(
         int | None,
         typer.Option(help="How many jobs to run at a time; default: as with_jobs() says.", min=1, show_default=False),
     ] = None,
+    heartbeat: Annotated[
+        Path | None,
+        typer.Option(help="A file to touch every 5 s while the worker is well, for a probe.", show_default=False),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Run the service's jobs until Ctrl-C or SIGTERM; what runs then gets time to finish, or is handed back."""
+    leave_when_told()
     put_into_environment(MILLRACE_HOME=home)
+    names = _queues(queues)
     app = load_app(target)
     log_for(app)
     where = location(app.settings, app.design)
 
     def on_started(options: WorkerOptions) -> None:
         bell = "woken through Redis" if app.settings.redis_url else f"looking every {options.poll_seconds:g} s"
-        names = ", ".join(options.queues)
-        say(f"worker of {app.info.display_name}: {options.concurrency} jobs at a time of {names}, {bell}; data {where}")
+        taken = ", ".join(options.queues)
+        say(f"worker of {app.info.display_name}: {options.concurrency} jobs at a time of {taken}, {bell}; data {where}")
 
-    uvloop.run(work(app, queues=_queues(queues), concurrency=concurrency, on_started=on_started))
+    uvloop.run(work(app, queues=names, concurrency=concurrency, on_started=on_started, heartbeat=heartbeat))
 
 
 def _queues(text: str | None) -> tuple[str, ...] | None:

@@ -1,5 +1,6 @@
 """Bodies of operations that are no entity: read strictly, with every invalid field reported."""
 
+from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from litestar import Request
 
 from domain.bodies import check_depth, decode_object, nul_errors
 from domain.errors import MOST_ERRORS, InvalidBody
+from domain.query.fields import WrongValue, to_utc
 from domain.validation import invalid_fields, problem, rejected
 from service.http.dto import check_content_type
 
@@ -34,9 +36,23 @@ def decoded_body(body: bytes, kind: type[StructT]) -> StructT:
     if errors:
         raise rejected(errors)
     try:
-        return msgspec.convert(raw, kind, str_keys=True)
+        return _in_utc(msgspec.convert(raw, kind, str_keys=True))
     except (msgspec.ValidationError, OverflowError) as error:
         found = invalid_fields(raw, kind)
         if found:
             raise rejected(found) from None
         raise InvalidBody(f"Request validation failed: {error}") from None
+
+
+def _in_utc(body: StructT) -> StructT:
+    """A body whose moments are in UTC. Raises `InvalidBody` for those that no calendar has there."""
+    moments = {name: value for name in body.__struct_fields__ if isinstance(value := getattr(body, name), datetime)}
+    errors = []
+    for name, moment in moments.items():
+        try:
+            moments[name] = to_utc(moment)
+        except WrongValue as error:
+            errors.append(problem("value_error", str(error), (name,), str(moment)))
+    if errors:
+        raise rejected(errors)
+    return msgspec.structs.replace(body, **moments)

@@ -15,7 +15,8 @@ from litestar.openapi import OpenAPIConfig
 from litestar.response import Redirect
 
 from domain.registration import ServiceInfo
-from service.http.openapi import Described, openapi_document
+from service.http.documented import Described, documented
+from service.http.openapi import openapi_document
 
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 _FOLDER = Path(__file__).parent / "docs"
@@ -61,7 +62,7 @@ class _Document:
                 title=self._info.display_name, version=self._info.version, description=self._info.description
             )
             base: dict[str, Any] = plugin.provide_openapi().to_schema()
-            self._bytes = msgspec.json.encode(openapi_document(base, self._described))
+            self._bytes = msgspec.json.encode(openapi_document(base, self._described, list(documented(app))))
         return self._bytes
 
 

@@ -92,6 +92,10 @@ def id_parameter() -> Json:
     }
 
 
+def query_parameter(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+
+
 def header_parameter(name: str, description: str) -> Json:
     return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
 

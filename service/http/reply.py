@@ -1,9 +1,13 @@
 """Replies whose bytes are ready: they go out as they are, past everything Litestar does to render a response."""
 
 from collections.abc import Mapping
+from typing import Any
 
+from litestar import MediaType, Response
 from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED
 from litestar.types import Receive, Scope, Send
+
+from domain.wire import encode_whole
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -23,3 +27,8 @@ class Reply:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def encoded(value: Any, headers: Mapping[str, str] = _NO_HEADERS) -> Response[Any]:
+    """The reply that holds a value of ours, with timestamps as they are everywhere."""
+    return Response(encode_whole(value), media_type=MediaType.JSON, headers=dict(headers))

@@ -7,7 +7,7 @@ import msgspec
 
 from domain.context import current_context
 from domain.entity import new_id, now_utc, parse_id
-from domain.errors import FieldError, InvalidBody, InvalidId, NotFound
+from domain.errors import MOST_ERRORS, FieldError, InvalidBody, InvalidId, NotFound
 from domain.graphs import Edge, Graph, GraphRequest, Node, On, edges, status_of
 from domain.jobs import Job, JobState, JobStatus, NewJob
 from domain.ports import Repository
@@ -68,9 +68,10 @@ class GraphManager:
             tenant=context.tenant,
         )
         found = [Edge(ids[edge.parent], ids[edge.child], edge.on) for edge in depends]
-        jobs = await self._jobs.store.insert_graph(graph, made, found)
-        await self._jobs.ring(jobs)
-        return await self.view(graph_id)
+        async with self._jobs.store.transaction():
+            await self._jobs.ring(await self._jobs.store.insert_graph(graph, made, found))
+            # Before the commit: the reply says what was submitted, and not how far workers have come meanwhile.
+            return await self.view(graph_id)
 
     def _new_jobs(
         self, nodes: Mapping[str, Node], depends: Sequence[Edge], ids: Mapping[str, str], graph_id: str
@@ -89,6 +90,8 @@ class GraphManager:
                 )
             except InvalidBody as error:
                 errors += [_within(name, inner) for inner in error.errors]
+            if len(errors) >= MOST_ERRORS:
+                break
         if errors:
             raise rejected(errors)
         return made
@@ -160,7 +163,7 @@ class GraphManager:
         graph = await self._graph(id)
         async with self._jobs.store.transaction():
             jobs = [job.id for job in await self._jobs.store.of_graph(graph.id)]
-            await self._jobs.cancel_all(jobs)
+            await self._jobs.cancel_all(jobs, is_at_once=True)
             await self._jobs.store.delete(jobs)
 
     async def _graph(self, id: str) -> Graph:

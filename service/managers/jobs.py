@@ -1,19 +1,23 @@
 """Operations on jobs: submit them, look after them, say why they wait."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 
+from domain.bodies import nul_errors
 from domain.context import current_context
 from domain.entity import parse_id
-from domain.errors import Conflict, InvalidId, NotFound
+from domain.errors import MOST_ERRORS, Conflict, InvalidId, NotFound
 from domain.graphs import rerun_plan
 from domain.job_ports import JobStore
 from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
-from domain.ports import Doorbell, Transactions
+from domain.ports import Document, Doorbell, Transactions
 from domain.submissions import Submission, new_job
 from domain.tasks import Task, Tasks
+from domain.validation import invalid_fields, rejected
 from domain.waiting import Why, why_blocked, why_later, why_over, why_queued, why_running
 from service.managers.base import Manager
 
@@ -31,6 +35,12 @@ class Submitted(msgspec.Struct, frozen=True):
 
 class JobReader(Manager[Job]):
     """Reads jobs as every resource is read; they change by what happens to them."""
+
+    async def document(self, id: str, fields: Sequence[str] | None = None) -> Document:
+        """One job as JSON, with the named fields or all readable ones."""
+        document = await super().document(id, fields)
+        # A job may change twice within a tick of the database's clock.
+        return Document(document.json, hashlib.blake2b(document.json, digest_size=8).hexdigest())
 
     def _id(self, text: str) -> str:
         return checked_id(text)
@@ -64,8 +74,8 @@ class Jobs:
 
     async def submit(self, task: Task | str, args: Any = None, **options: Any) -> Submitted:
         """Submit a task. `args` is its Struct or an object; `options` are the other fields of `Submission`."""
-        given = msgspec.to_builtins(args, str_keys=True) if args is not None else {}
-        return await self.execute(task.kind if isinstance(task, Task) else task, Submission(args=given, **options))
+        given = {"args": msgspec.to_builtins(args, str_keys=True) if args is not None else {}, **options}
+        return await self.execute(task.kind if isinstance(task, Task) else task, _submission(given))
 
     async def execute(self, kind: str, submission: Submission) -> Submitted:
         """Submit the task of a kind."""
@@ -161,16 +171,19 @@ class Jobs:
             raise IllegalTransition(f"Job {job.id} is {job.state} and cannot be canceled any more")
         return job
 
-    async def cancel_all(self, ids: Sequence[str]) -> list[Job]:
-        """Cancel the jobs that have not ended; returns those that this has changed."""
-        ended = await self.store.cancel(ids)
+    async def cancel_all(self, ids: Sequence[str], *, is_at_once: bool = False) -> list[Job]:
+        """Cancel the jobs that have not ended; returns those that this has changed.
+
+        Those that run are told to stop; `is_at_once` takes them away from their workers, which then kill them.
+        """
+        ended = await self.store.cancel(ids, is_at_once=is_at_once)
         await self.ring(ended.ready)
         await self._alert(ended.jobs)
         return ended.jobs
 
     async def _alert(self, jobs: Sequence[Job]) -> None:
         """Have the workers look what became of the jobs they run."""
-        running = [job for job in jobs if job.state is JobState.CANCELING]
+        running = [job for job in jobs if job.worker_id is not None]
 
         async def ring() -> None:
             for job in running:
@@ -187,15 +200,16 @@ class Jobs:
         job = await self.get(id)
         if not job.is_final:
             raise IllegalTransition(f"Job {job.id} is {job.state}; only one that has ended can be run again")
-        if job.graph_id is None:
-            return (await self._requeue({job.id: 0}))[0]
-        changed = await self.rerun(job.graph_id, [job.id])
-        return next(again for again in changed if again.id == job.id)
+        changed = await (self._requeue({job.id: 0}) if job.graph_id is None else self.rerun(job.graph_id, [job.id]))
+        for again in changed:
+            if again.id == job.id:
+                return again
+        raise IllegalTransition(f"Job {job.id} is being run again already")
 
     async def rerun(self, graph_id: str, start: Sequence[str]) -> list[Job]:
         """Let jobs of a graph run again, and after them everything that depends on them."""
         async with self._transactions.transaction():
-            jobs, edges = await self.store.of_graph(graph_id), await self.store.edges_of(graph_id)
+            jobs, edges = await self.store.of_graph(graph_id, lock=True), await self.store.edges_of(graph_id)
             return await self._requeue(rerun_plan(start, jobs, edges))
 
     async def _requeue(self, waits: Mapping[str, int]) -> list[Job]:
@@ -216,13 +230,12 @@ class Jobs:
 
     async def delete(self, id: str) -> None:
         """Cancel a job and remove it with everything that is known of it; one that runs is killed."""
-        job = await self.get(id)
+        identifier = checked_id(id)
         async with self._transactions.transaction():
-            canceled = await self.cancel_all([job.id])
-            if not await self.store.delete([job.id]):
-                raise missing(job.id)
-        if any(job.state is JobState.CANCELING for job in canceled):
-            self._doorbell.ring(job.queue, job.id)
+            # In the end, so that what depends on it does not wait for it for ever.
+            await self.cancel_all([identifier], is_at_once=True)
+            if not await self.store.delete([identifier]):
+                raise missing(identifier)
 
     async def tidy(self) -> float:
         """Remove what is older than it is kept; returns in how many seconds to come again."""
@@ -232,6 +245,18 @@ class Jobs:
             return 1.0
         await self.store.forget_workers(after_seconds=_FORGET_WORKERS_SECONDS)
         return 60.0
+
+
+def _submission(given: Mapping[str, Any]) -> Submission:
+    """What code asks for, checked as strictly as what comes over HTTP. Raises `InvalidBody`."""
+    try:
+        submission = msgspec.convert(given, Submission)
+    except msgspec.ValidationError:
+        raise rejected(invalid_fields(given, Submission)) from None
+    errors = list(islice(nul_errors(given, ()), MOST_ERRORS))
+    if errors:
+        raise rejected(errors)
+    return submission
 
 
 def checked_id(text: str) -> str:

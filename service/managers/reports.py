@@ -1,6 +1,7 @@
 """What runs report while they last: collected here, written in bundles, and kept within bounds."""
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from domain.runs import cut
 HEAD_BYTES = 192 * 1024
 TAIL_BYTES = 64 * 1024
 MOST_LINE_CHARACTERS = 16 * 1024
+MOST_UNSORTED = 1_000
 
 Line = tuple[str, str]
 
@@ -21,12 +23,15 @@ Line = tuple[str, str]
 class Report:
     """The reports of one run. The first lines are kept as they come, of what exceeds them the last ones.
 
-    Messages may come from any thread: adding to a deque needs no lock.
+    Messages may come from any thread, and by the million.
     """
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self._told: deque[Mapping[str, Any]] = deque()
+        self._sorting = threading.Lock()
+        self._lines: list[Line] = []
+        self._progress: Progress | None = None
         self._written = 0
         self._tail: deque[Line] = deque()
         self._tail_bytes = 0
@@ -35,18 +40,26 @@ class Report:
     def add(self, message: Mapping[str, Any]) -> None:
         """Take a message of the run."""
         self._told.append(message)
+        if len(self._told) >= MOST_UNSORTED:
+            self._sort()
 
     def take(self) -> tuple[list[Line], Progress | None]:
         """The lines to write and the latest progress since the last time."""
-        lines: list[Line] = []
-        progress: Progress | None = None
-        while self._told:
-            for name, value in self._told.popleft().items():
-                if name == "progress":
-                    progress = msgspec.convert(value, Progress)
-                else:
-                    lines += self._within_bounds((name, _storable(str(value))))
+        self._sort()
+        with self._sorting:
+            lines, self._lines = self._lines, []
+            progress, self._progress = self._progress, None
         return lines, progress
+
+    def _sort(self) -> None:
+        """Put what has come in where it belongs, and drop what is beyond the bounds."""
+        with self._sorting:
+            while self._told:
+                for name, value in self._told.popleft().items():
+                    if name == "progress":
+                        self._progress = msgspec.convert(value, Progress)
+                    else:
+                        self._lines += self._within_bounds((name, _storable(str(value))))
 
     def rest(self) -> list[Line]:
         """The last lines of a run that wrote too much, and how many are missing before them."""
@@ -75,7 +88,7 @@ class Reports:
         self._queue = queue
         self._reports: dict[str, Report] = {}
         self._writing = asyncio.Lock()
-        self._logs: list[tuple[str, int, str, str]] = []
+        self._logs: list[tuple[str, str, str, str]] = []
         self._progress: dict[str, tuple[str, str, Progress]] = {}
 
     def open(self, job: Job) -> Report:
@@ -103,13 +116,13 @@ class Reports:
                 self._progress = {}
 
     def _collect(self, id: str, report: Report, *, is_closed: bool) -> None:
-        job = report.job
+        token = report.job.lease_token or ""
         lines, told = report.take()
         if is_closed:
             lines += report.rest()
-        self._logs += [(id, job.attempt, stream, text) for stream, text in lines]
+        self._logs += [(id, token, stream, text) for stream, text in lines]
         if told is not None:
-            self._progress[id] = (id, job.lease_token or "", told)
+            self._progress[id] = (id, token, told)
 
 
 def _storable(text: str) -> str:

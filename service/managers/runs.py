@@ -36,7 +36,7 @@ class ActiveRun:
         self.task = task
         self.stopped: Stop | None = None
         self.handle: RunningJob | None = None
-        self.future: asyncio.Task[None] | None = None
+        self.future: asyncio.Task[RunEnd | None] | None = None
         self._runner = runner
 
     def stop(self, why: Stop) -> None:
@@ -55,48 +55,59 @@ class ActiveRun:
 OnEnd = Callable[[ActiveRun, RunEnd | None], None]
 
 
+def _broken_off(run: ActiveRun) -> RunEnd | None:
+    return CANCELED if run.stopped is Stop.CANCELED else None
+
+
 class Runs:
     """Starts runs. Every one ends by calling `on_end`, with None when it was broken off."""
 
     def __init__(self, queue: JobQueue, runner: Runner) -> None:
         self._queue = queue
         self._runner = runner
-        self._futures: set[asyncio.Task[None]] = set()
+        self._futures: set[asyncio.Task[RunEnd | None]] = set()
         self._is_closing = False
 
     def start(self, job: Job, task: Task, report: Report, on_end: OnEnd) -> ActiveRun:
         """Begin to run a job."""
         run = ActiveRun(job, task, self._runner)
-        run.future = asyncio.get_running_loop().create_task(self._run(run, report, on_end))
+        run.future = asyncio.get_running_loop().create_task(self._run(run, report))
         self._futures.add(run.future)
-        run.future.add_done_callback(self._futures.discard)
+        run.future.add_done_callback(lambda future: self._done(run, future, on_end))
         return run
 
+    def _done(self, run: ActiveRun, future: "asyncio.Task[RunEnd | None]", on_end: OnEnd) -> None:
+        self._futures.discard(future)
+        # One that was stopped before it had begun has not run a single line.
+        on_end(run, _broken_off(run) if future.cancelled() or future.exception() else future.result())
+
     async def close(self) -> None:
-        """Break off whatever still runs."""
+        """Break off whatever still runs, and end the processes."""
         self._is_closing = True
         for future in list(self._futures):
             future.cancel()
         await asyncio.gather(*self._futures, return_exceptions=True)
+        await self._runner.stop()
 
-    async def _run(self, run: ActiveRun, report: Report, on_end: OnEnd) -> None:
-        end: RunEnd | None = None
+    async def _run(self, run: ActiveRun, report: Report) -> RunEnd | None:
         try:
-            end = await self._end_of(run, report)
+            return await self._end_of(run, report)
         except asyncio.CancelledError as error:
-            if run.stopped is not None:
-                end = CANCELED if run.stopped is Stop.CANCELED else None
-            elif not self._is_closing:
-                # Something that the task waited for was canceled, and not the task.
-                end = raised(error, run.task)
-        except Exception as error:  # noqa: BLE001 - whatever a task raises is how its run ends
-            end = raised(error, run.task)
-        finally:
-            on_end(run, end)
+            if run.stopped is not None or self._is_closing:
+                return _broken_off(run)
+            # Something that the task waited for was canceled, and not the task.
+            return raised(error, run.task)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a task raises is how its run ends
+            return raised(error, run.task)
 
     async def _end_of(self, run: ActiveRun, report: Report) -> RunEnd:
         job, task = run.job, run.task
         args = await self._arguments(job)
+        if run.stopped is Stop.CANCELED:
+            # Before there was anything to be told.
+            return CANCELED
         if task.is_process:
             call = Run(
                 job_id=job.id,
@@ -108,6 +119,9 @@ class Runs:
                 trace_id=job.trace_id,
                 timeout_seconds=job.timeout_seconds,
                 memory_mib=task.memory_mib,
+                fire_at=job.fire_at,
+                principal=job.principal,
+                tenant=job.tenant,
             )
             return await self._runner.run(task, call, report.add)
         run.handle = RunningJob(
@@ -119,6 +133,7 @@ class Runs:
             graph_id=job.graph_id,
             trace_id=job.trace_id,
             timeout_seconds=job.timeout_seconds,
+            fire_at=job.fire_at,
         )
         with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
             return await self._call(run, task.decoded(args), run.handle)
@@ -131,7 +146,8 @@ class Runs:
         except TimeoutError as error:
             return timed_out(seconds or 0) if limit.expired() else raised(error, run.task)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a task raises is how its run ends
-            return CANCELED if run.stopped is Stop.CANCELED else raised(error, run.task)
+            # What it raises when it is stopped is its way to stop.
+            return CANCELED if run.stopped is not None else raised(error, run.task)
 
     async def _arguments(self, job: Job) -> dict[str, Any]:
         """The arguments with the results of other jobs put in. Raises `Invalid` when one of them is gone."""

@@ -1,13 +1,13 @@
 """Operations on schedules: fire what is due exactly once, and say when it will be due."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from domain.context import Context, acting_as
-from domain.errors import FieldError, InvalidBody, ServiceError
+from domain.errors import FieldError, Invalid, InvalidBody, ServiceError
 from domain.job_ports import ScheduleStore
 from domain.jobs import Job, JobState, NewJob
 from domain.ports import Repository
@@ -29,9 +29,10 @@ from domain.schedules import (
 )
 from domain.submissions import Submission, new_job
 from domain.validation import problem, rejected
+from domain.wire import timestamp_text
 from service.managers.base import Manager
 from service.managers.hooks import Change, Hooks
-from service.managers.jobs import Jobs
+from service.managers.jobs import Jobs, Submitted
 
 logger = logging.getLogger("millrace.schedules")
 
@@ -126,10 +127,23 @@ class ScheduleManager(Manager[ScheduledTask]):
             made[job.id] = job
             ticks.append(Tick(fire_at, TickOutcome.FIRED, job_id=job.id))
             waiting += 1
+        return await self._recorded(schedule, ticks, made)
+
+    async def _recorded(self, schedule: ScheduledTask, ticks: list[Tick], made: Mapping[str, NewJob]) -> list[Tick]:
+        """Submit the jobs of ticks and record them; returns those that nobody had recorded before."""
+        jobs = [made[tick.job_id] for tick in ticks if tick.job_id is not None]
+        submitted = {job.id: found for job, found in zip(jobs, await self._add(jobs), strict=True)}
+        ticks = [
+            Tick(tick.fire_at, TickOutcome.SKIPPED, detail=f"job {found.job.id} has the same unique key")
+            if tick.job_id is not None and (found := submitted[tick.job_id]).is_duplicate
+            else tick
+            for tick in ticks
+        ]
         taken = await self._store.take(schedule.id, ticks)
-        ticks = [tick for tick in ticks if tick.fire_at in taken]
-        await self._add([made[tick.job_id] for tick in ticks if tick.job_id is not None])
-        return ticks
+        # The schedule is locked, so this is rare: a tick of a backfill.
+        if surplus := [tick.job_id for tick in ticks if tick.job_id is not None and tick.fire_at not in taken]:
+            await self._jobs.store.delete(surplus)
+        return [tick for tick in ticks if tick.fire_at in taken]
 
     async def _replace(self, active: list[Job], made: dict[str, NewJob], ticks: list[Tick]) -> None:
         """Make way for a new job: cancel those that there are, and do not even submit those that were about to be."""
@@ -155,9 +169,8 @@ class ScheduleManager(Manager[ScheduledTask]):
         context = Context(request_id=f"schedule-{schedule.id}", principal="schedule")
         return new_job(task, submission, context, schedule_id=schedule.id, fire_at=fire_at)
 
-    async def _add(self, jobs: Sequence[NewJob]) -> None:
-        if jobs:
-            await self._jobs.add(jobs)
+    async def _add(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+        return await self._jobs.add(jobs) if jobs else []
 
     # On request
 
@@ -175,15 +188,22 @@ class ScheduleManager(Manager[ScheduledTask]):
         """Submit the jobs of all ticks from `start` up to `end`, except for those that were seen to before."""
         async with self._store.transaction():
             schedule = await self.get(id, lock=True)
-            fire = between(schedule, start, end, MOST_BACKFILLED)
-            made = [self._job(schedule, fire_at) for fire_at in fire]
+            try:
+                fire = between(schedule, start, end, MOST_BACKFILLED)
+            except Invalid as error:
+                raise rejected([problem("value_error", error.detail, ("end",), timestamp_text(end))]) from None
+            made = {job.id: job for job in (self._job(schedule, fire_at) for fire_at in fire)}
             ticks = [
-                Tick(job.fire_at, TickOutcome.FIRED, job_id=job.id, detail="backfill") for job in made if job.fire_at
+                Tick(job.fire_at, TickOutcome.FIRED, job_id=job.id, detail="backfill")
+                for job in made.values()
+                if job.fire_at
             ]
-            taken = await self._store.take(schedule.id, ticks)
-            new = [job for job in made if job.fire_at in taken]
-            await self._add(new)
-        return Backfilled([job.id for job in new], [fire_at for fire_at in fire if fire_at not in taken])
+            recorded = await self._recorded(schedule, ticks, made)
+        new = {tick.fire_at for tick in recorded}
+        return Backfilled(
+            [tick.job_id for tick in recorded if tick.job_id is not None],
+            [fire_at for fire_at in fire if fire_at not in new],
+        )
 
     async def ticks(self, id: str, limit: int = 100) -> list[Tick]:
         """The latest ticks of a schedule and what became of them, newest first."""
@@ -227,7 +247,8 @@ class _Checked(Hooks[ScheduledTask]):
             )
         else:
             try:
-                schedule.args = task.checked(schedule.args)
+                # As a job of it would be.
+                schedule.args = dict(new_job(task, Submission(args=schedule.args), Context()).args)
             except InvalidBody as error:
                 errors += error.errors
             if task.concurrency_key is not None and schedule.overlap in _ONE_AFTER_THE_OTHER:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from domain.jobs import Ending, Job, JobState, WorkerInfo
 from domain.ports import Doorbell
 from domain.runs import Reason, RunEnd, cut, ending_of, given_back
 from domain.tasks import Tasks
+from service.managers.caution import Caution
 from service.managers.reports import Reports
 from service.managers.runs import ActiveRun, Runs, Stop
 
@@ -49,16 +51,17 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
 def check_options(options: WorkerOptions) -> None:
     """Raise `Misconfigured` naming the option, its value and what is allowed."""
     least = {
-        "concurrency": 1,
-        "processes": 1,
-        "poll_seconds": 0.01,
-        "lease_seconds": 1.0,
-        "max_losses": 1,
-        "grace_seconds": 0.0,
+        "max_concurrency": (options.concurrency, 1),
+        "max_processes": (options.processes, 1),
+        "poll_seconds": (options.poll_seconds, 0.01),
+        "lease_seconds": (options.lease_seconds, 2.0),
+        "max_losses": (options.max_losses, 1),
+        "grace_seconds": (options.grace_seconds, 0.0),
     }
-    for name, low in least.items():
-        if getattr(options, name) < low:
-            raise Misconfigured(f"with_jobs({name}={getattr(options, name)}): at least {low:g}")
+    for name, (value, low) in least.items():
+        # So that what is no number at all is refused too.
+        if not value >= low:
+            raise Misconfigured(f"with_jobs({name}={value}): at least {low:g}")
 
 
 Chore = tuple[Callable[[], Awaitable[float]], str]
@@ -93,6 +96,7 @@ class Worker:
         self._doorbell = doorbell
         self._leases = make_leases(self)
         self._reports = Reports(queue)
+        self._caution = Caution(options.max_losses, options.lease_seconds, time.monotonic)
         self._host = host
         self._pid = pid
         self._chores = [(self._reap, "the search for lost jobs"), *chores]
@@ -106,6 +110,7 @@ class Worker:
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._calm_until = 0.0
+        self._due_at = 0.0
 
     @property
     def info(self) -> WorkerInfo:
@@ -143,6 +148,10 @@ class Worker:
                     # A loop that ends by itself is a bug, and a worker that only seems to work is worse than none.
                     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                     for task in done - {stopped}:
+                        if task.cancelled():
+                            raise RuntimeError(
+                                "a loop of the worker was canceled; does a task cancel what it has not made?"
+                            )
                         task.result()
                 finally:
                     for task in tasks:
@@ -200,20 +209,44 @@ class Worker:
 
     async def _claim(self) -> tuple[int, float]:
         """Claim as many jobs as there is room for; returns how many there were, and how long to wait for more."""
-        due = await self._queue.promote()
-        wait = self.options.poll_seconds if due is None else min(due, self.options.poll_seconds)
+        clock = asyncio.get_running_loop().time
+        # Whoever was rung for need not wait until others have been looked for whose time has come.
+        if is_time := clock() >= self._due_at:
+            await self._promote()
         found = 0
         for kinds, room in self._rooms():
             for queue in self.options.queues:
                 if room() <= 0 or not kinds:
                     break
-                jobs = await self._queue.claim(
-                    queue, kinds, room(), worker_id=self.id, lease_seconds=self.options.lease_seconds
-                )
+                jobs = await self._claimed(queue, kinds, room())
                 found += len(jobs)
                 for job in jobs:
                     self._start(job)
-        return found, wait
+        if not is_time:
+            await self._promote()
+        return found, max(self._due_at - clock(), 0.0)
+
+    async def _promote(self) -> None:
+        due = await self._queue.promote()
+        seconds = self.options.poll_seconds if due is None else min(due, self.options.poll_seconds)
+        self._due_at = asyncio.get_running_loop().time() + seconds
+
+    async def _claimed(self, queue: str, kinds: list[str], limit: int) -> list[Job]:
+        """Claim jobs. Those that took as long to get as a lease lasts may be another's by now."""
+        seconds, began = self.options.lease_seconds, time.monotonic()
+        jobs = await self._queue.claim(
+            queue,
+            kinds,
+            limit,
+            worker_id=self.id,
+            lease_seconds=seconds,
+            risky_losses=self._caution.risky_losses,
+            is_risk_taken=self._caution.is_risk_taken,
+        )
+        if time.monotonic() - began < seconds:
+            return jobs
+        held = await self._queue.renew([(job.id, job.lease_token or "") for job in jobs], lease_seconds=seconds)
+        return [job for job in jobs if job.id in held]
 
     def _rooms(self) -> list[tuple[list[str], Callable[[], int]]]:
         """The kinds that run in the loop and those that run in processes, each with how many more there may be."""
@@ -230,7 +263,11 @@ class Worker:
 
     def _start(self, job: Job) -> None:
         task = self._tasks.get(job.kind)
+        if (former := self._active.get(job.id)) is not None:
+            # Its lease had run out, and of all workers this one has got the job again.
+            former.stop(Stop.LOST)
         run = self._active[job.id] = self._runs.start(job, task, self._reports.open(job), self._on_end)
+        self._caution.begin(job)
         self._is_idle.clear()
         self._leases.hold(job.id, job.lease_token or "")
         if not self._is_claiming:
@@ -278,9 +315,10 @@ class Worker:
     async def _finished(self, endings: list[Ending]) -> Ended:
         try:
             return await self._queue.finish(endings)
-        except (Unavailable, Conflict):
-            raise
-        except Exception as error:  # noqa: BLE001 - one ending must not keep the others from being recorded
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            # One ending must not keep the others from being recorded.
             if len(endings) > 1:
                 ended = [await self._finished([ending]) for ending in endings]
                 return Ended(
@@ -289,7 +327,7 @@ class Worker:
             return await self._refused(endings[0], error)
 
     async def _refused(self, ending: Ending, error: Exception) -> Ended:
-        """What cannot be stored (a NUL in a result, say) is the fault of the task, which must end all the same."""
+        """What cannot be stored is the fault of the task, which must end all the same."""
         message = cut(f"The result cannot be stored: {error}")
         failed = Ending(
             job_id=ending.job_id,
@@ -300,9 +338,9 @@ class Worker:
         )
         try:
             return await self._queue.finish([failed])
-        except (Unavailable, Conflict):
-            raise
-        except Exception:
+        except Exception as again:
+            if _will_pass(again):
+                raise
             # Its lease is kept no longer, so others will try.
             logger.exception("the end of job %s cannot be recorded", ending.job_id)
             return Ended([], [])
@@ -314,9 +352,12 @@ class Worker:
                 self._doorbell.ring(job.queue, job.id)
 
     def _forget(self, job: Job) -> None:
-        self._leases.drop(job.id)
-        self._reports.discard(job)
-        self._active.pop(job.id, None)
+        run = self._active.get(job.id)
+        if run is not None and run.job.lease_token == job.lease_token:
+            self._leases.drop(job.id)
+            self._reports.discard(job)
+            self._caution.end(job)
+            del self._active[job.id]
         if not self._active:
             self._is_idle.set()
 
@@ -353,11 +394,17 @@ class Worker:
                     expected = isinstance(error, ServiceError)
                     logger.warning("%s: %s; trying again", trouble, error, exc_info=None if expected else error)
                 is_failing = True
-                # After an outage nobody could renew a lease; the others get the time to do so.
-                self._calm_until = asyncio.get_running_loop().time() + self.options.lease_seconds / 3 + 1
+                if isinstance(error, Unavailable):
+                    # After an outage nobody could renew a lease; the others get the time to do so.
+                    self._calm_until = asyncio.get_running_loop().time() + self.options.lease_seconds / 3 + 1
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             else:
                 if is_failing:
                     logger.warning("%s: no longer", trouble)
                 return result
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the same statement may succeed later: the database is away, or others were in the way."""
+    return isinstance(error, Unavailable) or (isinstance(error, Conflict) and "constraint" not in error.extensions)

@@ -9,8 +9,9 @@ from msgspec import Meta
 
 from domain.bodies import Bodies
 from domain.entity import Email, Entity
-from domain.examples import example_body, example_entity, example_filter
+from domain.examples import example_args, example_body, example_entity, example_filter
 from domain.query import Resource
+from domain.tasks import task
 from tests.sample import ITEMS
 
 
@@ -42,6 +43,36 @@ class Plain(Entity, kw_only=True):
 
 class Named(Entity, kw_only=True):
     name: str = ""
+
+
+class Order(msgspec.Struct, rename="camel"):
+    """What a task may want."""
+
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}$", examples=["2026-10"])]
+    grade: Grade
+    how_many: Annotated[int, Meta(ge=100)]
+    remark: str = ""
+
+
+class Either(msgspec.Struct):
+    """Something of two kinds."""
+
+    key: int | str
+
+
+@task()
+async def deliver(order: Order) -> None:
+    """Deliver something."""
+
+
+@task()
+async def choose(either: Either) -> None:
+    """Choose one."""
+
+
+@task()
+async def rest() -> None:
+    """Do nothing."""
 
 
 def test_an_example_is_what_the_decoder_takes() -> None:
@@ -88,3 +119,11 @@ def test_where_nothing_can_be_guessed_there_is_no_example() -> None:
 )
 def test_a_filter_suits_the_resource(resource: Resource[Any], expected: dict[str, Any]) -> None:
     assert example_filter(resource) == expected
+
+
+def test_the_arguments_of_a_task_are_those_it_needs() -> None:
+    args = example_args(deliver)
+    assert args == {"month": "2026-10", "grade": "low", "howMany": 101}
+    assert deliver.checked(args)["remark"] == ""
+    assert example_args(rest) == {}
+    assert example_args(choose) is None

@@ -39,6 +39,8 @@ class Thing(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     either: int | str = 0
     anything: Any = None
     counts: dict[str, int] = {}
+    named: dict[Annotated[str, Meta(pattern="^[a-z]$", description="one letter")], Part] = {}
+    listed: list[str] | dict[str, int] = []
 
 
 def found(value: Any) -> list[tuple[str, str | None]]:
@@ -71,7 +73,15 @@ def found(value: Any) -> list[tuple[str, str | None]]:
         ({"name": "ab", "loose": {"name": 5, "more": 1}}, [("value_error", "/loose/name")]),
         ({"name": "ab", "either": []}, [("value_error", "/either")]),
         ({"name": "ab", "price": "x"}, [("value_error", "/price")]),
-        ({"name": "ab", "counts": {"a": "b"}}, [("value_error", "/counts")]),
+        ({"name": "ab", "counts": {"a": "b", "c": 1}}, [("value_error", "/counts/a")]),
+        (
+            {"name": "ab", "named": {"a b": {}, "c": {"width": 0}}},
+            [("value_error", "/named/a b"), ("missing", "/named/a b/width"), ("value_error", "/named/c/width")],
+        ),
+        ({"name": "ab", "named": {"a b": {"width": 1}}}, [("value_error", "/named/a b")]),
+        ({"name": "ab", "listed": [5, "a"]}, [("value_error", "/listed/0")]),
+        ({"name": "ab", "listed": {"a": "b", "c": 1}}, [("value_error", "/listed/a")]),
+        ({"name": "ab", "listed": 5}, [("value_error", "/listed")]),
         ({"name": "ab", "a/b~c": 1}, [("unknown_field", "/a~1b~0c")]),
         (
             {"nam": "ab", "size": 5, "mode": 1},

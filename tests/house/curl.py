@@ -11,6 +11,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("url")
     parser.add_argument("-s", "--silent", action="store_true")
+    parser.add_argument("-N", "--no-buffer", action="store_true")
     parser.add_argument("-g", "--globoff", action="store_true")
     parser.add_argument("-G", "--get", action="store_true")
     parser.add_argument("-i", "--include", action="store_true")

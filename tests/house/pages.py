@@ -7,35 +7,49 @@ import json
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
+
+from tests.house.comparing import differs, reply_differs, text_differs
+from tests.house.started import Service, Worker
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/accounts/main.py"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8000"
-ANY = "…"
-START_SECONDS = 30
-STOP_SECONDS = 10
+REPEAT_SECONDS = 15
 
 SHOWN_ONLY: Mapping[str, str] = {
     "make test": "this is it",
     "python -m venv .venv": "carried out by `make install`, which every test run starts with",
     ".venv/bin/pip install path/to/millrace": "carried out by `make docker-replay`",
     "docker build -t millrace .": "carried out by `make docker-replay`",
-    "docker run -p 8000:8000 -v accounts:/data millrace": "carried out by `make docker-replay`",
+    "docker run -p 8000:8000 -v rainfall:/data millrace": "carried out by `make docker-replay`",
     "kubectl apply -k k8s": "tests/house/test_k8s.py reads the manifests",
+    "kubectl scale deployment millrace-worker --replicas=4": "the same",
+    "kubectl create secret generic millrace --from-literal=redis-url=redis://host:6379/0 \\": "the same",
+    "    --from-literal=database-url=postgresql://user:password@host:5432/database": "the same",
 }
 """Commands that pages show and this test does not run, and who does."""
 
+SERVERS: Mapping[str, str] = {
+    "postgresql://millrace:secret@db.example/library": "postgres_url",
+    "redis://redis.example:6379/0": "redis_url",
+}
+"""Servers that pages export, and the fixtures with the real ones."""
+
 SERVE = re.compile(r"millrace serve (\S+)|make run")
+WORK = re.compile(r"millrace worker (.+)")
+EXPORT = re.compile(r"export ([A-Z_]+)=(\S+)")
+# What changes nothing may be done again until it says what the page shows: jobs take their time.
+READ = re.compile(r"curl (?!.* -[dX] ).*|millrace jobs (?:ls|show|logs) .*")
+MADE = re.compile(r"/api/v1/([a-z]+)s .*-d ")
 
 
 class Block(NamedTuple):
@@ -74,66 +88,28 @@ class Mismatch(AssertionError):
     """A page says something else than what happens."""
 
 
-class Service:
-    """A service in a process of its own, on a free port."""
-
-    def __init__(self, file: Path, folder: Path, environment: Mapping[str, str]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / f"service-{self.port}.log"
-        with self.log.open("w") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli.main", "serve", str(file)],
-                cwd=folder,
-                env={**environment, "PORT": str(self.port)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        try:
-            self._wait()
-        except BaseException:
-            self.stop()
-            raise
-
-    def _wait(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"the service did not start:\n{self.log.read_text()[-3000:]}") from None
-                time.sleep(0.02)
-            else:
-                return
-
-    def stop(self) -> None:
-        """Stop the process and wait until it is gone."""
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-
-
 class Reader:
     """Somebody who follows one page from top to bottom, in a folder of their own.
 
-    `settings` are further variables of the environment. Without `has_curl` the stand-in is used.
+    `settings` are further variables of the environment, `servers` the servers that take the place of those that the
+    page names. Without `has_curl` the stand-in is used.
     """
 
     def __init__(
-        self, page: Path, folder: Path, settings: Mapping[str, str] | None = None, *, has_curl: bool = True
+        self,
+        page: Path,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        servers: Mapping[str, str] | None = None,
+        has_curl: bool = True,
     ) -> None:
         self.page = page
         self.folder = folder
         self.done = {"python": 0, "bash": 0, "compared": 0}
         self._services: list[Service] = []
+        self._workers: list[Worker] = []
+        self._servers = dict(servers or {})
         self._modules_before = dict(sys.modules)
         self._module = self._new_module("page")
         self._runner = asyncio.Runner()
@@ -145,7 +121,7 @@ class Reader:
             self._tool(tools / "curl", f'exec "{sys.executable}" "{Path(__file__).with_name("curl.py")}" "$@"')
         # Every curl says on stderr what it was answered.
         (tools / ".curlrc").write_text('write-out = "%{stderr}status %{http_code}\\n"\n')
-        own = {"DATABASE_URL", "HOST", "PORT", "WORKERS", "LOG_FORMAT", "LOG_LEVEL"}
+        own = {"DATABASE_URL", "REDIS_URL", "HOST", "PORT", "WORKERS", "LOG_FORMAT", "LOG_LEVEL"}
         inherited = {name: v for name, v in os.environ.items() if name not in own and not name.startswith("MILLRACE_")}
         self.environment = {
             **inherited,
@@ -165,8 +141,8 @@ class Reader:
     def close(self) -> None:
         """Stop what was started."""
         self._runner.close()
-        for service in self._services:
-            service.stop()
+        for process in (*self._workers, *self._services):
+            process.stop()
         for name in sys.modules.keys() - self._modules_before.keys():
             if str(getattr(sys.modules[name], "__file__", "")).startswith(str(self.folder)):
                 del sys.modules[name]
@@ -224,13 +200,34 @@ class Reader:
         if all(line in SHOWN_ONLY for line in commands):
             return
         self.done["bash"] += 1
-        if len(commands) == 1 and (serving := SERVE.fullmatch(commands[0])):
+        if all(EXPORT.fullmatch(line) for line in commands):
+            self._export(commands)
+        elif len(commands) == 1 and (serving := SERVE.fullmatch(commands[0])):
             self._serve(serving[1])
-            return
-        script = block.text
-        service = self._service() if ADDRESS in script else None
-        if service is not None:
-            script = script.replace(ADDRESS, service.url)
+        elif len(commands) == 1 and (working := WORK.fullmatch(commands[0])):
+            self._work(working[1].split(), expected)
+        else:
+            self._run(block.text, expected)
+
+    def _run(self, script: str, expected: Block | None) -> None:
+        lines = script.replace("\\\n", " ").splitlines()
+        is_read = expected is not None and all(READ.fullmatch(line) for line in lines)
+        deadline = time.monotonic() + REPEAT_SECONDS
+        while True:
+            try:
+                said = self._once(script, expected)
+            except Mismatch:
+                if not is_read or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                self._remember(script, said)
+                return
+
+    def _once(self, script: str, expected: Block | None) -> str:
+        """Run a script, once, and return what it said."""
+        if ADDRESS in script:
+            script = script.replace(ADDRESS, self._service().url)
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             cwd=self.folder,
@@ -243,7 +240,7 @@ class Reader:
         if ran.returncode:
             raise Mismatch(f"ended with {ran.returncode}\n{ran.stdout}{ran.stderr}")
         statuses = [int(status) for status in re.findall(r"^status (\d+)$", ran.stderr, re.MULTILINE)]
-        said = ran.stdout.replace(service.url, ADDRESS) if service is not None else ran.stdout
+        said = ran.stdout.replace(self._services[-1].url, ADDRESS) if self._services else ran.stdout
         for status in statuses:
             if status >= 500:
                 raise Mismatch(f"answered {status}\n{said}")
@@ -251,6 +248,21 @@ class Reader:
                 raise Mismatch(f"answered {status}, and what follows does not say so\n{said}")
         if expected is not None:
             self.compare(expected, said)
+        return said
+
+    def _remember(self, script: str, said: str) -> None:
+        """Ids that pages refer to: `$JOB` is the latest `job_id`, `$GRAPH` the graph that was made last, and so on."""
+        with suppress(ValueError):
+            reply = json.loads(said.replace("\r\n", "\n").rpartition("\n\n")[2])
+            if isinstance(reply, dict) and "job_id" in reply:
+                self.environment["JOB"] = reply["job_id"]
+            elif isinstance(reply, dict) and "id" in reply and (made := MADE.search(script.replace("\\\n", " "))):
+                self.environment[made[1].upper()] = reply["id"]
+
+    def _export(self, commands: Sequence[str]) -> None:
+        for line in commands:
+            _, name, value, _ = EXPORT.split(line)
+            self.environment[name] = self._servers.get(value, value)
 
     def compare(self, expected: Block, said: str) -> None:
         """Raise `Mismatch` unless `said` is what the block shows."""
@@ -278,65 +290,10 @@ class Reader:
             self._services[-1].stop()
         self._services.append(Service(EXAMPLE if file is None else Path(file), self.folder, self.environment))
 
-
-# Comparing
-
-
-def differs(expected: Any, found: Any, where: str = "$") -> str | None:
-    """Where and how `found` is not what `expected` shows; None when it is."""
-    if expected == ANY:
-        return None
-    if isinstance(expected, str) and ANY in expected and isinstance(found, str):
-        return None if matches(expected, found) else f"{where} is {found!r}, not {expected!r}"
-    if isinstance(expected, dict) and isinstance(found, dict):
-        names = [name for name in expected if name != ANY]
-        if missing := [name for name in names if name not in found]:
-            return f"{where} has no {missing[0]!r}"
-        if ANY not in expected and (more := [name for name in found if name not in expected]):
-            return f"{where} also has {more[0]!r}"
-        return next(
-            (fault for name in names if (fault := differs(expected[name], found[name], f"{where}.{name}"))), None
-        )
-    if isinstance(expected, list) and isinstance(found, list):
-        is_open = bool(expected) and expected[-1] == ANY
-        shown = expected[:-1] if is_open else expected
-        if len(found) < len(shown) or (len(found) > len(shown) and not is_open):
-            return f"{where} has {len(found)} items, not {len(shown)}"
-        pairs = enumerate(zip(shown, found, strict=False))
-        return next((fault for number, (a, b) in pairs if (fault := differs(a, b, f"{where}[{number}]"))), None)
-    if type(expected) is not type(found) or expected != found:
-        return f"{where} is {found!r}, not {expected!r}"
-    return None
-
-
-def reply_differs(expected: str, said: str) -> str | None:
-    """The same for a reply with its head: the status line, the shown headers in any order, the body if one is shown."""
-    head, _, body = expected.partition("\n\n")
-    found_head, _, found_body = said.replace("\r\n", "\n").partition("\n\n")
-    status, *lines = head.strip().splitlines()
-    found_status, *found_lines = found_head.splitlines()
-    if found_status.strip() != status.strip():
-        return f"the status is {found_status!r}"
-    found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in found_lines)}
-    for line in lines:
-        name, _, value = line.partition(":")
-        if not matches(value.strip(), found.get(name.lower(), "")):
-            return f"the header {name} is {found.get(name.lower())!r}"
-    return differs(json.loads(body), json.loads(found_body)) if body.strip() else None
-
-
-def text_differs(expected: str, said: str) -> str | None:
-    """The same for lines of text, blanks counting as one; a line `…` stands for any number of lines."""
-    wanted = [" ".join(line.split()) for line in expected.strip().splitlines()]
-    found = [" ".join(line.split()) for line in said.strip().splitlines()]
-    pattern = "\n".join(".*" if line == ANY else _pattern(line, "[^\n]*") for line in wanted)
-    return None if re.fullmatch(pattern, "\n".join(found), re.DOTALL) else "the text differs"
-
-
-def matches(expected: str, found: str) -> bool:
-    """Whether `found` is `expected`, in which `…` stands for anything."""
-    return re.fullmatch(_pattern(expected, ".*"), found, re.DOTALL) is not None
-
-
-def _pattern(text: str, anything: str) -> str:
-    return anything.join(re.escape(part) for part in text.split(ANY))
+    def _work(self, arguments: Sequence[str], expected: Block | None) -> None:
+        """Start a worker, whose process id the page calls `$WORKER`; it works until the page is over or ends it."""
+        worker = Worker(["worker", *arguments], self.folder, self.environment)
+        self._workers.append(worker)
+        self.environment["WORKER"] = str(worker.pid)
+        if expected is not None:
+            self.compare(expected, worker.log.read_text())

@@ -8,7 +8,11 @@ How pages are read, from top to bottom, each in an empty folder:
 - A `bash` block is executed by bash and must succeed. `millrace serve FILE` or `make run`, alone in a block, starts a
   service for the rest of the page; without one, http://127.0.0.1:8000 is the example service with its users. No request
   may answer 5xx, and what answers 4xx is followed by a block that shows the status. Commands that are only shown are in
-  `SHOWN_ONLY`, with who runs them.
+  `SHOWN_ONLY`, with who runs them. A block that only reads (GET by curl, `millrace jobs show`) is repeated for some
+  seconds until it says what the page shows: jobs take their time.
+- `millrace worker FILE`, alone in a block, starts a worker beside the service, whose process id is `$WORKER`. `export
+  NAME=value` lines, alone in a block, count for all that is started afterwards; the servers in `SERVERS` are replaced
+  by real ones. `$JOB` is the latest `job_id` that was answered, `$GRAPH` and `$SCHEDULE` the latest that was made.
 - The `json`, `http` or `text` block behind a `bash` block is what the commands print. JSON is compared by structure and
   exactly, but `"…"` as a value stands for any value, `…` inside of a text for any characters, `"…"` as the last item of
   a list for any further items, and the member `"…": "…"` for any further members. `http` shows the status line, the
@@ -18,13 +22,15 @@ How pages are read, from top to bottom, each in an empty folder:
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
-from tests.house.pages import PAGES, ROOT, SHOWN_ONLY, Reader, blocks, differs, reply_differs, text_differs
+from tests.house.comparing import differs, reply_differs, text_differs
+from tests.house.pages import PAGES, ROOT, SERVERS, SHOWN_ONLY, Reader, blocks
 
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
@@ -35,8 +41,9 @@ def page_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "MILLRACE_HOME", "MILLRACE_MIGRATE", "MILLRACE_SECRET_KEY", "LOG_FORMAT", "LOG_LEVEL"):
-        monkeypatch.delenv(name, raising=False)
+    ours = ("DATABASE_URL", "REDIS_URL", "MILLRACE_", "LOG_")
+    for name in [name for name in os.environ if name.startswith(ours)]:
+        monkeypatch.delenv(name)
     yield tmp_path
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -51,11 +58,15 @@ def follow(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_does_what_it_says(name: str, page_folder: Path) -> None:
-    follow(Reader(ROOT / name, page_folder))
+def test_a_page_does_what_it_says(name: str, page_folder: Path, request: pytest.FixtureRequest) -> None:
+    text = (ROOT / name).read_text()
+    servers = {url: request.getfixturevalue(fixture) for url, fixture in SERVERS.items() if f"={url}\n" in text}
+    follow(Reader(ROOT / name, page_folder, servers=servers))
 
 
-@pytest.mark.parametrize("name", ["docs/queries.md", "docs/http.md", "docs/errors.md"])
+@pytest.mark.parametrize(
+    "name", ["docs/queries.md", "docs/http.md", "docs/errors.md", "docs/tasks.md", "docs/schedules.md"]
+)
 def test_a_page_about_requests_holds_on_postgresql_too(name: str, page_folder: Path, postgres_url: str) -> None:
     follow(Reader(ROOT / name, page_folder, {"DATABASE_URL": postgres_url}))
 
@@ -87,6 +98,7 @@ def test_what_is_only_shown_is_shown() -> None:
     [
         ('{"a": 1}', {"a": 2}),
         ('{"a": 1}', {"a": True}),
+        ('{"a": null}', {"a": False}),
         ('{"a": 1}', {"a": 1, "b": 2}),
         ('{"a": 1, "…": "…"}', {"b": 2}),
         ('["a"]', ["a", "b"]),
@@ -106,6 +118,7 @@ def test_a_difference_is_found(shown: str, found: object) -> None:
         ('["a", "…"]', ["a", "b"]),
         ('["a", "…"]', ["a"]),
         ('"0…Z"', "0:00Z"),
+        ("600.0", 600),
     ],
 )
 def test_what_is_left_out_may_be_anything(shown: str, found: object) -> None:
@@ -123,4 +136,5 @@ def test_a_reply_is_compared_with_its_head() -> None:
 
 def test_text_is_compared_by_lines() -> None:
     assert text_differs("one\n…\nfour … six", "one\ntwo\nthree\nfour five  six\n") is None
+    assert text_differs("one\n…\ntwo", "one\ntwo") is None
     assert text_differs("one\nfour", "one\ntwo\nfour")

@@ -17,6 +17,7 @@ from domain.errors import Misconfigured
 from domain.health import CheckResult, HealthState
 from domain.query import Resource
 from domain.registration import ServiceInfo
+from domain.tasks import Task, task
 from infra.database.table import EntityTable
 from service.builder import ServiceBuilder
 from service.http.application import Service
@@ -46,6 +47,20 @@ class Notes(EntityTable, tablename="notes"):
 
 
 NOTES = Resource(Note, "notes")
+
+
+@task()
+async def nothing() -> None:
+    """Do nothing."""
+
+
+def local() -> Task:
+    """A task that no other process would find."""
+
+    @task()
+    def inner() -> None: ...
+
+    return inner
 
 
 # What does not work
@@ -113,6 +128,31 @@ def test_every_disagreement_is_named_at_once() -> None:
             ["notes", "with_crud"],
         ),
         (lambda: sample().register_entity_operation(ITEMS, "no good", print), ["no good", "verb"]),
+        (lambda: sample().with_tasks(print), ["print", "@task()"]),  # type: ignore[arg-type]
+        (lambda: sample().with_tasks(nothing, nothing), ["'nothing'", "two tasks"]),
+        (lambda: sample().with_tasks(nothing).with_tasks(nothing), ["'nothing'", "two tasks"]),
+        (lambda: sample().with_tasks(local()), ["local.<locals>.inner", "module-level"]),
+        (lambda: sample().with_tasks(nothing, prefix="tasks"), ["starts with '/'"]),
+        (lambda: sample().with_jobs("jobs"), ["starts with '/'"]),
+        (lambda: sample().with_jobs(max_concurrency=0), ["with_jobs(max_concurrency=0)", "at least 1"]),
+        (lambda: sample().with_jobs(max_processes=0), ["with_jobs(max_processes=0)", "at least 1"]),
+        (lambda: sample().with_jobs(lease_seconds=1), ["with_jobs(lease_seconds=1)", "at least 2"]),
+        (lambda: sample().with_jobs(grace_seconds=float("nan")), ["with_jobs(grace_seconds=nan)", "at least 0"]),
+        (lambda: sample().with_jobs(start_method="forc"), ["start_method='forc'", 'did you mean "fork"?']),
+        (lambda: sample().with_schedules("schedules"), ["starts with '/'"]),
+        (lambda: sample().with_schedules().build(settings()), ["nothing to schedule", "with_tasks(…)"]),
+        (
+            lambda: ServiceBuilder(info=INFO).with_tasks(nothing).build(settings()),
+            ["need a database", "with_database()"],
+        ),
+        (
+            lambda: sample().with_tasks(nothing).with_crud(Resource(Note, "jobs"), table=Notes).build(settings()),
+            ["two resources", "'jobs'"],
+        ),
+        (
+            lambda: sample().with_tasks(nothing, prefix="/x").with_jobs("/api/v1/items").build(settings()),
+            ["two resources", "path", "'/api/v1/items'"],
+        ),
         (lambda: sample().register_entity_operation(ITEMS, "x", print, method="BREW"), ["BREW"]),
         (
             lambda: sample().with_crud(NOTES, table=Notes, hooks=[Hooks]),  # type: ignore[list-item]
@@ -416,3 +456,59 @@ async def test_health_adds_up_its_checks(health: tuple[httpx.AsyncClient, dict[s
     assert bad.json()["checks"]["own"] == {"state": "unhealthy", "message": "set to unhealthy"}
     assert (await client.get("/health/ready")).status_code == 503
     assert (await client.get("/health/live")).json() == {"status": "healthy"}
+
+
+# Background work
+
+
+async def test_everything_about_jobs_can_be_elsewhere() -> None:
+    app = (
+        ServiceBuilder(info=INFO)
+        .with_database(MEMORY)
+        .with_tasks(nothing, prefix="/work/tasks")
+        .with_jobs("/work/jobs", max_concurrency=3, tags=["work"])
+        .with_schedules("/work/schedules")
+        .build(settings())
+    )
+    async with serving(app) as client:
+        reply = await client.post("/work/tasks/nothing/$execute")
+        assert reply.headers["location"] == f"http://sample.test/work/jobs/{reply.json()['job_id']}"
+        assert (await client.get(reply.headers["location"])).status_code == 200
+        body = {"name": "x", "task": "nothing", "cron": "0 0 1 1 *"}
+        reply = await client.post("/work/schedules", json=body)
+        path = reply.headers["location"]
+        assert path.startswith("http://sample.test/work/schedules/")
+        assert (await client.get(f"{path}/$preview")).status_code == 200
+        reply = await client.post(f"{path}/$trigger")
+        assert reply.headers["location"].startswith("http://sample.test/work/jobs/")
+        assert (await client.get("/api/v1/jobs")).status_code == 404
+        document = (await client.get("/openapi.json")).json()
+        assert document["paths"]["/work/jobs"]["get"]["tags"] == ["work"]
+    assert app.design.jobs.options.concurrency == 3
+    assert app.design.jobs.options.processes <= 3
+
+
+async def test_tasks_of_several_calls_come_together() -> None:
+    @task(queue="other")
+    async def something() -> None: ...
+
+    app = (
+        ServiceBuilder(info=INFO)
+        .with_database(MEMORY)
+        .with_tasks(nothing, prefix="/tasks")
+        .with_tasks(something)
+        .build(settings())
+    )
+    assert app.design.jobs.options.queues == ("default", "other")
+    async with serving(app) as client:
+        # A later call moves nothing.
+        assert [found["name"] for found in (await client.get("/tasks")).json()] == ["nothing", "something"]
+        assert (await client.get("/api/v1/schedules")).status_code == 404
+
+
+async def test_jobs_without_tasks_can_be_looked_at() -> None:
+    async with serving(ServiceBuilder(info=INFO).with_database(MEMORY).with_jobs().build(settings())) as client:
+        assert (await client.get("/api/v1/jobs")).json() == []
+        assert (await client.get("/api/v1/tasks")).json() == []
+        reply = await client.post("/api/v1/tasks/any/$execute")
+        assert (reply.status_code, reply.json()["detail"]) == (404, 'There is no task "any"; there are: none')

@@ -17,6 +17,8 @@ def test_every_variable_is_read() -> None:
     environment = {
         "MILLRACE_HOME": "/data",
         "DATABASE_URL": "sqlite:///x.db",
+        "REDIS_URL": "redis://127.0.0.1:6379/0",
+        "MILLRACE_WORKER": "True",
         "MILLRACE_MIGRATE": "No",
         "MILLRACE_SECRET_KEY": "k",
         "LOG_FORMAT": "JSON",
@@ -28,6 +30,8 @@ def test_every_variable_is_read() -> None:
     assert from_env(environment) == Settings(
         home=Path("/data"),
         database_url="sqlite:///x.db",
+        redis_url="redis://127.0.0.1:6379/0",
+        worker="true",
         is_migrating_on_start=False,
         secret_key="k",
         log_format="json",
@@ -48,6 +52,7 @@ def test_every_variable_is_read() -> None:
         ("LOG_FORMAT", "xml", "console, json"),
         ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING, ERROR"),
         ("MILLRACE_MIGRATE", "maybe", "true or false"),
+        ("MILLRACE_WORKER", "perhaps", "auto, true, false"),
     ],
 )
 def test_a_wrong_value_names_the_variable_and_what_is_allowed(name: str, value: str, allowed: str) -> None:
@@ -55,3 +60,18 @@ def test_a_wrong_value_names_the_variable_and_what_is_allowed(name: str, value: 
         from_env({name: value})
     assert name in str(caught.value)
     assert allowed in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings, is_working",
+    [
+        (Settings(), True),
+        (Settings(redis_url="redis://r"), False),
+        (Settings(redis_url="redis://r", worker="true"), True),
+        (Settings(worker="false"), False),
+    ],
+)
+def test_a_service_runs_jobs_unless_a_redis_can_wake_others_or_somebody_decides(
+    settings: Settings, is_working: bool
+) -> None:
+    assert settings.is_working is is_working

@@ -7,82 +7,130 @@ import msgspec
 from domain.entity import new_id
 from domain.jobs import Job, JobState, Progress, WorkerInfo
 from infra.database.jobs.endings import Endings
+from infra.database.jobs.slots import ORDER, Slots
 from infra.database.jobs.statements import in_order, stored_result
-from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments
 
-# Any number does, as long as nobody else in the database takes it for something else.
-_KEYED_LOCK = 0x6D696C6C6B657973
-_ORDER = "ORDER BY priority DESC, run_at, id"
+_MOST_PROMOTED = 1_000
+_SOON_SECONDS = 0.01
 _encode = msgspec.json.Encoder().encode
 
 
-class Claims(Endings):
+class Claims(Endings, Slots):
     """What a worker asks of the database."""
 
     async def promote(self) -> float | None:
         """Queue the jobs whose time has come; returns in how many seconds the next one's will, None without any."""
         arguments = self.arguments()
         waiting = f"state IN ('{JobState.SCHEDULED}', '{JobState.RETRYING}')"
+        later = f"{self.table}{self.dialect.by_index('millrace_jobs_later')}"
         first = "min(run_at)"
         [(is_due, seconds)] = await self.engine.fetch(
-            f"SELECT {first} <= {self.now}, {self.dialect.seconds_from_now(first)} FROM {self.table} WHERE {waiting}"
+            f"SELECT {first} <= {self.now}, {self.dialect.seconds_from_now(first)} FROM {later} WHERE {waiting}"
         )
         if not is_due:
             return None if seconds is None else max(float(seconds), 0.0)
         update = (
             f"UPDATE {self.table} SET state = '{JobState.QUEUED}', updated_at = {self.now}, revision = revision + 1 "
-            f"WHERE id IN (SELECT id FROM {self.table} WHERE {waiting} AND run_at <= {self.now} "
-            f"ORDER BY run_at LIMIT 1000{self.dialect.free_row_lock}) AND {waiting}"
+            f"WHERE id IN (SELECT id FROM {later} WHERE {waiting} AND run_at <= {self.dialect.began} "
+            f"ORDER BY run_at LIMIT {_MOST_PROMOTED}{self.dialect.free_row_lock})"
         )
         await self.changed(update, arguments, event="'due'", is_needed=False)
-        return 0.0
+        # There may be more; but not at once, for they may be in the hands of somebody who takes his time.
+        return _SOON_SECONDS
 
     async def claim(
-        self, queue: str, kinds: Sequence[str], limit: int, *, worker_id: str, lease_seconds: float
+        self,
+        queue: str,
+        kinds: Sequence[str],
+        limit: int,
+        *,
+        worker_id: str,
+        lease_seconds: float,
+        risky_losses: int | None = None,
+        is_risk_taken: bool = True,
     ) -> list[Job]:
         """Lease up to `limit` jobs of the queue, the first in order; each worker gets others.
 
-        Of jobs with a concurrency key no more than its limit run at a time.
+        Of jobs with a concurrency key no more than its limit run at a time. Of those that have lost `risky_losses`
+        workers one is leased, or none unless `is_risk_taken`.
         """
         arguments = self.arguments()
-        known = (
-            f"state = '{JobState.QUEUED}' AND queue = {arguments.bind(queue)} AND {self.ids(arguments, kinds, 'kind')}"
+        queued, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
+        known = self._known(arguments, queue, kinds)
+        [(is_any, is_keyed, is_risky)] = await self.engine.fetch(
+            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known}), "
+            f"EXISTS (SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL), "
+            f"{self._is_any_risky(risky_losses)}",
+            *arguments.values,
         )
-        keyed = f"SELECT EXISTS (SELECT 1 FROM {self.table} WHERE {known} AND concurrency_key IS NOT NULL)"
-        [(is_keyed,)] = await self.engine.fetch(keyed, *arguments.values)
+        if not is_any:
+            return []
+        lease = (worker_id, lease_seconds)
+        if not is_risky:
+            return await self._claim(queue, kinds, limit, is_keyed, lease)
+        risky = f" AND losses >= {risky_losses}"
+        found = await self._claim(queue, kinds, 1, is_keyed, lease, risky) if is_risk_taken else []
+        if len(found) < limit:
+            safe = f" AND losses < {risky_losses}"
+            found += await self._claim(queue, kinds, limit - len(found), is_keyed, lease, safe)
+        return found
+
+    def _is_any_risky(self, losses: int | None) -> str:
+        if losses is None:
+            return "1 = 0"
+        table = f"{self.table}{self.dialect.by_index('millrace_jobs_risky')}"
+        waiting = f"state = '{JobState.QUEUED}' AND losses > 0 AND losses >= {losses}"
+        return f"EXISTS (SELECT 1 FROM {table} WHERE {waiting})"
+
+    async def _claim(
+        self,
+        queue: str,
+        kinds: Sequence[str],
+        limit: int,
+        is_keyed: bool,
+        lease: tuple[str, float],
+        which: str = "",
+    ) -> list[Job]:
         if not is_keyed:
-            return await self._lease(
-                f"{known} AND concurrency_key IS NULL", None, arguments, limit, worker_id, lease_seconds
-            )
+            return await self._lease(queue, kinds, [], limit, *lease, which)
         async with self.transaction():
-            if isinstance(self.engine, PostgresEngine):
-                # Who counts the slots of a key must see what the one before has taken.
-                await self.engine.execute("SELECT pg_advisory_xact_lock($1)", _KEYED_LOCK)
-            free = (
-                f"SELECT j.id, j.priority, j.run_at, j.concurrency_limit - coalesce(b.taken, 0) AS free, row_number() "
-                f"OVER (PARTITION BY j.concurrency_key {_ORDER}) AS place FROM {self.table} j LEFT JOIN "
-                f"(SELECT concurrency_key, count(*) AS taken FROM {self.table} WHERE status = 'running' "
-                f"AND concurrency_key IS NOT NULL GROUP BY concurrency_key) b ON b.concurrency_key = j.concurrency_key "
-                f"WHERE {known} AND j.concurrency_key IS NOT NULL"
-            )
-            return await self._lease(
-                f"{known} AND concurrency_key IS NULL", free, arguments, limit, worker_id, lease_seconds
-            )
+            await self.lock_slots()
+            chosen = await self.with_slot(queue, kinds, limit, which)
+            return await self._lease(queue, kinds, chosen, limit, *lease, which)
+
+    def _known(self, arguments: Arguments, queue: str, kinds: Sequence[str]) -> str:
+        """Whether a job waits in this queue for somebody who knows these kinds."""
+        is_known = self.ids(arguments, kinds, "kind")
+        return f"state = '{JobState.QUEUED}' AND queue = {arguments.bind(queue)} AND {is_known}"
 
     async def _lease(
-        self, unkeyed: str, keyed: str | None, arguments: Arguments, limit: int, worker_id: str, lease_seconds: float
+        self,
+        queue: str,
+        kinds: Sequence[str],
+        chosen: Sequence[str],
+        limit: int,
+        worker_id: str,
+        lease_seconds: float,
+        which: str = "",
     ) -> list[Job]:
-        count = arguments.bind(limit)
-        due = (
-            f"due AS MATERIALIZED (SELECT id, priority, run_at FROM {self.table} WHERE {unkeyed} "
-            f"{_ORDER} LIMIT {count}{self.dialect.free_row_lock})"
+        """Lease the first of the jobs without key and the `chosen` ones, except for those that others lock now."""
+        # Whoever has ids or tokens (a job has one exactly while it runs) asks for nothing more: one word about the
+        # state, and PostgreSQL walks through an index of states, be it of a whole backlog, or of all that has ended
+        # since the last vacuum.
+        arguments = self.arguments()
+        known, count = self._known(arguments, queue, kinds), arguments.bind(limit)
+        columns, lock = "SELECT id, priority, run_at FROM", self.dialect.free_row_lock
+        head = (
+            f"due AS MATERIALIZED ({columns} {self.table}{self.dialect.by_index('millrace_jobs_claim')} "
+            f"WHERE {known} AND concurrency_key IS NULL{which} {ORDER} LIMIT {count}{lock})"
         )
         source = "due"
-        if keyed is not None:
-            due += (
-                f", ranked AS MATERIALIZED ({keyed}), chosen AS MATERIALIZED (SELECT id, priority, run_at FROM due "
-                f"UNION ALL SELECT id, priority, run_at FROM ranked WHERE place <= free {_ORDER} LIMIT {count})"
+        if chosen:
+            head += (
+                f", keyed AS MATERIALIZED (SELECT id, priority, run_at, state FROM {self.table} "
+                f"WHERE {self.ids(arguments, chosen)}{lock}), chosen AS MATERIALIZED ({columns} due "
+                f"UNION ALL {columns} keyed WHERE state = '{JobState.QUEUED}' {ORDER} LIMIT {count})"
             )
             source = "chosen"
         token, worker = arguments.bind(new_id()), arguments.bind(worker_id)
@@ -91,21 +139,22 @@ class Claims(Endings):
             f"UPDATE {self.table} SET state = '{JobState.RUNNING}', status = 'running', attempt = attempt + 1, "
             f"lease_token = {token}, lease_until = {until}, worker_id = {worker}, started_at = {self.now}, "
             f"error = NULL, error_traceback = NULL, progress = NULL, updated_at = {self.now}, revision = revision + 1 "
-            f"WHERE id IN (SELECT id FROM {source}) AND state = '{JobState.QUEUED}'"
+            f"WHERE id IN (SELECT id FROM {source})"
         )
-        return in_order(await self.changed(update, arguments, event="state", head=due))
+        return in_order(await self.changed(update, arguments, event="state", head=head))
 
     async def renew(self, leases: Sequence[tuple[str, str]], *, lease_seconds: float) -> dict[str, JobState]:
         """Lengthen leases, given as (job, token); returns the states of the jobs that are still held."""
         if not leases:
             return {}
         arguments = self.arguments()
-        rows = [{"r_id": id, "r_token": token} for id, token in sorted(leases)]
+        rows = [{"r_id": id, "r_token": token} for id, token in leases]
         source = self.rows(arguments, {"r_id": "varchar", "r_token": "varchar"}, rows)
+        lock, is_locked = self.locked(arguments, [id for id, _ in leases])
         until = self.dialect.later(arguments.bind(float(lease_seconds)))
         found = await self.engine.fetch(
-            f"UPDATE {self.table} SET lease_until = {until} FROM {source} "
-            "WHERE id = r_id AND lease_token = r_token AND status = 'running' RETURNING id, state",
+            f"{_with(lock)}UPDATE {self.table} SET lease_until = {until} FROM {source} "
+            f"WHERE id = r_id AND lease_token = r_token{is_locked} RETURNING id, state",
             *arguments.values,
         )
         return {id: JobState(state) for id, state in found}
@@ -115,7 +164,7 @@ class Claims(Endings):
         arguments = self.arguments()
         condition = self.ids(arguments, [id for id, _ in leases])
         found = await self.engine.fetch(
-            f"SELECT id, lease_token, state FROM {self.table} WHERE {condition} AND status = 'running'",
+            f"SELECT id, lease_token, state FROM {self.table} WHERE {condition}",
             *arguments.values,
         )
         tokens = dict(leases)
@@ -126,33 +175,39 @@ class Claims(Endings):
         arguments = self.arguments()
         rows = [{"r_id": id, "r_token": token, "r_progress": _encode(told).decode()} for id, token, told in reports]
         source = self.rows(arguments, {"r_id": "varchar", "r_token": "varchar", "r_progress": "text"}, rows)
-        json = "::jsonb" if self.dialect.name == "postgres" else ""
+        lock, is_locked = self.locked(arguments, [id for id, _, _ in reports])
+        json = "::jsonb" if self.is_postgres else ""
         await self.engine.execute(
-            f"UPDATE {self.table} SET progress = r_progress{json}, updated_at = {self.now}, revision = revision + 1 "
-            f"FROM {source} WHERE id = r_id AND lease_token = r_token AND status = 'running'",
+            f"{_with(lock)}UPDATE {self.table} SET progress = r_progress{json}, updated_at = {self.now}, "
+            f"revision = revision + 1 FROM {source} "
+            f"WHERE id = r_id AND lease_token = r_token{is_locked}",
             *arguments.values,
         )
 
-    async def write_logs(self, lines: Sequence[tuple[str, int, str, str]]) -> None:
-        """Store what runs wrote, given as (job, attempt, stream, text), for the jobs that still exist."""
+    async def write_logs(self, lines: Sequence[tuple[str, str, str, str]]) -> None:
+        """Store what runs wrote, given as (job, token, stream, text)."""
         arguments = self.arguments()
         rows = [
-            {"r_number": number, "r_id": id, "r_attempt": attempt, "r_stream": stream, "r_text": text}
-            for number, (id, attempt, stream, text) in enumerate(lines)
+            {"r_number": number, "r_id": id, "r_token": token, "r_stream": stream, "r_text": text}
+            for number, (id, token, stream, text) in enumerate(lines)
         ]
-        kinds = {"r_number": "int", "r_id": "varchar", "r_attempt": "int", "r_stream": "varchar", "r_text": "text"}
+        kinds = {"r_number": "int", "r_id": "varchar", "r_token": "varchar", "r_stream": "varchar", "r_text": "text"}
         source = self.rows(arguments, kinds, rows)
+        ids = self.ids(arguments, sorted({id for id, _, _, _ in lines}))
+        # Locked, for the lines of a job that is being removed would stay behind.
         await self.engine.execute(
+            f"WITH held AS MATERIALIZED (SELECT id, lease_token, attempt FROM {self.table} "
+            f"WHERE {ids} ORDER BY id{self.change_lock}) "
             "INSERT INTO millrace_job_logs (job_id, at, attempt, stream, text) "
-            f"SELECT r_id, {self.now}, r_attempt, r_stream, r_text FROM {source} "
-            f"WHERE EXISTS (SELECT 1 FROM {self.table} j WHERE j.id = r_id) ORDER BY r_number",
+            f"SELECT id, {self.now}, attempt, r_stream, r_text FROM {source} JOIN held ON id = r_id "
+            "AND lease_token = r_token ORDER BY r_number",
             *arguments.values,
         )
 
     async def results(self, ids: Sequence[str]) -> dict[str, bytes | None]:
         """The results of completed jobs as JSON, by id; a result that is an artifact comes as its id."""
         arguments = self.arguments()
-        as_text = "result::text" if self.dialect.name == "postgres" else "result"
+        as_text = "result::text" if self.is_postgres else "result"
         rows = await self.engine.fetch(
             f"SELECT id, {as_text}, artifact_id FROM {self.table} "
             f"WHERE {self.ids(arguments, ids)} AND state = '{JobState.COMPLETED}'",
@@ -183,3 +238,7 @@ class Claims(Endings):
         await self.engine.execute(
             f"DELETE FROM millrace_workers WHERE id = {arguments.bind(worker_id)}", *arguments.values
         )
+
+
+def _with(head: str) -> str:
+    return f"WITH {head} " if head else ""

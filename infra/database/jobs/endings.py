@@ -6,7 +6,7 @@ from typing import Any
 from domain.graphs import On, is_met
 from domain.job_ports import Ended
 from domain.jobs import Ending, Job, JobState
-from infra.database.jobs.statements import Statements
+from infra.database.jobs.statements import Statements, storable_result
 
 _ENDING: Mapping[str, str] = {
     "r_id": "varchar",
@@ -22,6 +22,7 @@ _ENDING: Mapping[str, str] = {
     "r_traceback": "text",
     "r_undo": "int",
 }
+_MOST_LOST = 1_000
 _CANCELED = f"'{JobState.CANCELED}'"
 _CANCELING = f"'{JobState.CANCELING}'"
 
@@ -36,7 +37,8 @@ class Endings(Statements):
         """
         arguments = self.arguments()
         source = self.rows(arguments, _ENDING, map(_row, endings))
-        json = "::jsonb" if self.dialect.name == "postgres" else ""
+        lock, is_locked = self.locked(arguments, [ending.job_id for ending in endings])
+        json = "::jsonb" if self.is_postgres else ""
         # A job that was told to stop and failed, or was handed back, has been canceled. One that succeeded has not.
         is_stopped = f"state = {_CANCELING} AND r_state <> '{JobState.COMPLETED}'"
         is_final = f"(r_is_final = 1 OR ({is_stopped}))"
@@ -48,32 +50,48 @@ class Endings(Statements):
             f"finished_at = CASE WHEN {is_final} THEN {self.now} END, "
             f"run_at = CASE WHEN r_delay IS NOT NULL THEN {self.dialect.later('r_delay')} ELSE run_at END, "
             f"lease_token = NULL, lease_until = NULL, updated_at = {self.now}, revision = revision + 1 "
-            f"FROM {source} WHERE id = r_id AND lease_token = r_token AND status = 'running'"
+            f"FROM {source} WHERE id = r_id AND lease_token = r_token{is_locked}"
         )
         event = f"CASE WHEN state = '{JobState.QUEUED}' THEN 'released' ELSE state END"
-        if not any(ending.is_in_graph for ending in endings):
-            return Ended(await self.changed(update, arguments, event=event, detail="error"), [])
+        in_graphs = [ending.job_id for ending in endings if ending.is_in_graph]
+        if not in_graphs:
+            return Ended(await self.changed(update, arguments, event=event, detail="error", head=lock), [])
         async with self.transaction():
-            jobs = await self.changed(update, arguments, event=event, detail="error")
+            await self.lock_graphs(in_graphs)
+            jobs = await self.changed(update, arguments, event=event, detail="error", head=lock)
             return Ended(jobs, await self.settle(jobs))
 
-    async def cancel(self, ids: Sequence[str]) -> Ended:
-        """Cancel jobs: those that wait are canceled now, those that run are told to stop. Ended ones are left out."""
+    async def cancel(self, ids: Sequence[str], *, is_at_once: bool = False) -> Ended:
+        """Cancel jobs: those that wait are canceled now, those that run are told to stop. Ended ones are left out.
+
+        With `is_at_once` those that run are canceled now too, and their workers have lost them.
+        """
+        is_over = "status IN ('pending', 'running')" if is_at_once else "status = 'pending'"
+        still = "" if is_at_once else f" AND state <> {_CANCELING}"
         async with self.transaction():
-            await self._lock(ids)
+            await self.lock_graphs(ids)
+            await self.lock(ids)
             arguments = self.arguments()
             update = (
-                f"UPDATE {self.table} SET state = CASE WHEN status = 'pending' THEN {_CANCELED} ELSE {_CANCELING} END, "
-                "status = CASE WHEN status = 'pending' THEN 'canceled' ELSE status END, "
-                f"finished_at = CASE WHEN status = 'pending' THEN {self.now} END, "
+                f"UPDATE {self.table} SET state = CASE WHEN {is_over} THEN {_CANCELED} ELSE {_CANCELING} END, "
+                f"status = CASE WHEN {is_over} THEN 'canceled' ELSE status END, "
+                f"finished_at = CASE WHEN {is_over} THEN {self.now} END, "
+                f"lease_token = CASE WHEN {is_over} THEN NULL ELSE lease_token END, "
+                f"lease_until = CASE WHEN {is_over} THEN NULL ELSE lease_until END, "
                 f"updated_at = {self.now}, revision = revision + 1 "
-                f"WHERE {self.ids(arguments, ids)} AND status IN ('pending', 'running') AND state <> {_CANCELING}"
+                f"WHERE {self.ids(arguments, ids)} AND status IN ('pending', 'running'){still}"
             )
             jobs = await self.changed(update, arguments, event="state")
             return Ended(jobs, await self.settle(jobs))
 
     async def reap(self, max_losses: int) -> Ended:
         """Take jobs from workers whose lease has run out: they wait again, or are dead after so many losses."""
+        is_lost = f"status = 'running' AND lease_until < {self.dialect.began}"
+        leases = f"{self.table}{self.dialect.by_index('millrace_jobs_leases')}"
+        found = await self.engine.fetch(f"SELECT id FROM {leases} WHERE {is_lost} ORDER BY id LIMIT {_MOST_LOST}")
+        if not found:
+            return Ended([], [])
+        ids = [id for (id,) in found]
         arguments = self.arguments()
         limit = arguments.bind(max_losses)
         is_stopped = f"state = {_CANCELING}"
@@ -87,16 +105,20 @@ class Endings(Statements):
             f"error = CASE WHEN {is_stopped} THEN NULL WHEN {is_dead} THEN {error} ELSE error END, "
             f"finished_at = CASE WHEN {is_stopped} OR {is_dead} THEN {self.now} END, "
             f"lease_token = NULL, lease_until = NULL, updated_at = {self.now}, revision = revision + 1 "
-            f"WHERE id IN (SELECT id FROM {self.table} WHERE status = 'running' AND lease_until < {self.now} "
-            f"ORDER BY id{self.dialect.free_row_lock}) AND status = 'running' AND lease_until < {self.now}"
+            f"WHERE id IN (SELECT id FROM {self.table} WHERE {self.ids(arguments, ids)} AND {is_lost} "
+            f"ORDER BY id{self.dialect.free_row_lock})"
         )
         event = f"CASE WHEN state = '{JobState.QUEUED}' THEN 'lost' ELSE state END"
         async with self.transaction():
+            await self.lock_graphs(ids)
             jobs = await self.changed(update, arguments, event=event, detail="error")
             return Ended(jobs, await self.settle(jobs))
 
     async def settle(self, ended: Sequence[Job]) -> list[Job]:
-        """Decide what the end of jobs means for those that wait for them; returns those that are ready now."""
+        """Decide what the end of jobs means for those that wait for them; returns those that are ready now.
+
+        Their graphs are locked already.
+        """
         ready: list[Job] = []
         frontier = {job.id: job.state for job in ended if job.is_final and job.graph_id is not None}
         while frontier:
@@ -113,7 +135,6 @@ class Endings(Statements):
                     met[child] = met.get(child, 0) + 1
                 else:
                     unmet.add(child)
-            await self._lock(sorted({*met, *unmet}))
             ready += await self._unblock({child: count for child, count in met.items() if child not in unmet})
             frontier = {job.id: job.state for job in await self._skip(sorted(unmet))}
         return ready
@@ -146,15 +167,6 @@ class Endings(Statements):
             event="state",
         )
 
-    async def _lock(self, ids: Sequence[str]) -> None:
-        """Lock jobs in the order of their ids, so that two who change the same ones do not wait for each other."""
-        if self.dialect.row_lock and len(ids) > 1:
-            arguments = self.arguments()
-            await self.engine.fetch(
-                f"SELECT id FROM {self.table} WHERE {self.ids(arguments, ids)} ORDER BY id{self.dialect.row_lock}",
-                *arguments.values,
-            )
-
 
 def _row(ending: Ending) -> dict[str, Any]:
     return {
@@ -164,8 +176,7 @@ def _row(ending: Ending) -> dict[str, Any]:
         "r_status": ending.status,
         "r_is_final": int(ending.is_final),
         "r_delay": ending.delay_seconds,
-        # As a member, for SQLite would take a bare number for one of its own and keep 15 digits of it.
-        "r_result": f'{{"value":{ending.result.decode()}}}' if ending.result is not None else None,
+        "r_result": storable_result(ending.result),
         "r_ref": ending.result_ref,
         "r_artifact": ending.artifact_id,
         "r_error": ending.error,

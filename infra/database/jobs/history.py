@@ -28,8 +28,10 @@ class History(Statements):
         condition = f"state = '{JobState.DEAD}'{chosen} ORDER BY id LIMIT {arguments.bind(limit)}"
         return await self.fetch_jobs(condition, arguments)
 
-    async def of_graph(self, graph_id: str) -> list[Job]:
-        """The jobs of a graph, in the order of their ids."""
+    async def of_graph(self, graph_id: str, *, lock: bool = False) -> list[Job]:
+        """The jobs of a graph, in the order of their ids; `lock` keeps others from ending any of them meanwhile."""
+        if lock:
+            await self.lock_graphs([graph_id], "graph_id")
         arguments = self.arguments()
         return await self.fetch_jobs(f"graph_id = {arguments.bind(graph_id)} ORDER BY id", arguments)
 
@@ -92,7 +94,7 @@ class History(Statements):
     async def workers(self, *, within_seconds: float) -> list[WorkerInfo]:
         """The workers that were heard of lately."""
         arguments = self.arguments()
-        since = self.dialect.later(arguments.bind(-float(within_seconds)))
+        since = self.dialect.ago(arguments.bind(float(within_seconds)))
         rows = await self.engine.fetch(
             "SELECT id, host, pid, queues, kinds, concurrency, running, is_draining FROM millrace_workers "
             f"WHERE seen_at > {since} ORDER BY id",
@@ -148,7 +150,7 @@ class History(Statements):
 
     async def stats(self) -> list[QueueStats]:
         """How each queue stands. Rates are of the last minute, by the database's clock."""
-        lately = self.dialect.later("-60.0")
+        lately = self.dialect.ago("60.0")
         states = {
             state.value: f"count(*) FILTER (WHERE state = '{state}') AS {state}"
             for state in (*_WAITING, JobState.RUNNING, JobState.CANCELING, JobState.DEAD)

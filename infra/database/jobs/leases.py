@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from domain.errors import ServiceError
 from domain.jobs import JobState, WorkerInfo
@@ -14,10 +15,18 @@ from infra.database.jobs.claims import Claims
 
 logger = logging.getLogger("millrace.jobs")
 
-LOOK_SECONDS, LEAST_SECONDS = 1.0, 0.1
+LOOK_SECONDS, LEAST_SECONDS, STOP_SECONDS = 1.0, 0.1, 2.0
 
 Told = Callable[[str, str, JobState | None], None]
 """Called in the worker's loop for a lease (job and token) whose job is canceling, or gone (None)."""
+
+
+class _Own(NamedTuple):
+    """The loop that keeps the leases, what wakes it, and what it does."""
+
+    loop: asyncio.AbstractEventLoop
+    woken: asyncio.Event
+    task: asyncio.Task[None]
 
 
 class LeaseKeeper:
@@ -46,7 +55,7 @@ class LeaseKeeper:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._task: asyncio.Task[None] | None = None
-        self._own: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+        self._own: _Own | None = None
 
     def start(self) -> None:
         """Begin, in the worker's loop."""
@@ -54,8 +63,12 @@ class LeaseKeeper:
         if self._make_engine is None:
             self._task = self._loop.create_task(self._keep())
             return
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._keep()), name="millrace-leases", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="millrace-leases", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._keep())
 
     async def stop(self) -> None:
         """End; leases that are still held run out."""
@@ -64,6 +77,10 @@ class LeaseKeeper:
         if self._task is not None:
             await self._task
         if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, STOP_SECONDS)
+            if (own := self._own) is not None:
+                # It waits for a database that is away.
+                _call(own.loop, own.task.cancel)
             await asyncio.to_thread(self._thread.join)
 
     def hold(self, job_id: str, token: str) -> None:
@@ -81,14 +98,14 @@ class LeaseKeeper:
 
     def look(self) -> None:
         """Look now instead of in a moment."""
-        if self._own is not None:
-            loop, event = self._own
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(event.set)
+        if (own := self._own) is not None:
+            _call(own.loop, own.woken.set)
 
     async def _keep(self) -> None:
-        woken = asyncio.Event()
-        self._own = asyncio.get_running_loop(), woken
+        woken, third = asyncio.Event(), self.lease_seconds / 3
+        task = asyncio.current_task()
+        assert task is not None
+        self._own = _Own(asyncio.get_running_loop(), woken, task)
         engine = self._shared if self._make_engine is None else self._make_engine()
         keeping = _Keeping(self, engine, is_own=self._make_engine is not None)
         try:
@@ -98,7 +115,7 @@ class LeaseKeeper:
                 # Woken or not: under load there is a ring for every job.
                 await asyncio.sleep(LEAST_SECONDS)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_SECONDS if self._leases else self.lease_seconds / 3):
+                    async with asyncio.timeout(min(LOOK_SECONDS, third) if self._leases else third):
                         await woken.wait()
         finally:
             self._own = None
@@ -131,27 +148,31 @@ class _Keeping:
 
     async def step(self) -> None:
         """Renew what is due, or look what has become of the jobs; trouble is logged, and tried again."""
-        keeper = self._keeper
-        leases = keeper.leases()
-        began = time.monotonic()
-        is_due = began - self._renewed >= keeper.lease_seconds / 3
+        leases = self._keeper.leases()
         try:
-            claims = await self._opened()
-            if is_due:
-                await claims.beat(keeper.info())
-                states = await claims.renew(leases, lease_seconds=keeper.lease_seconds)
-                self._renewed = began
-            else:
-                states = await claims.held(leases) if leases else {}
-        except ServiceError as error:
+            await self._look(leases)
+        except Exception as error:
+            # Whatever it is: if this ended, all leases would run out.
             if not self._is_failing:
-                logger.warning("the leases of %d jobs cannot be renewed at the moment: %s", len(leases), error)
+                trace = None if isinstance(error, ServiceError) else error
+                logger.warning(
+                    "the leases of %d jobs cannot be renewed at the moment: %s", len(leases), error, exc_info=trace
+                )
             self._is_failing = True
+        else:
+            if self._is_failing:
+                logger.warning("leases are renewed again")
+            self._is_failing = False
+
+    async def _look(self, leases: list[tuple[str, str]]) -> None:
+        keeper, began = self._keeper, time.monotonic()
+        claims = await self._opened()
+        if began - self._renewed < keeper.lease_seconds / 3:
+            keeper.tell(leases, await claims.held(leases) if leases else {})
             return
-        if self._is_failing:
-            logger.warning("leases are renewed again")
-        self._is_failing = False
-        keeper.tell(leases, states)
+        keeper.tell(leases, await claims.renew(leases, lease_seconds=keeper.lease_seconds))
+        await claims.beat(keeper.info())
+        self._renewed = began
 
     async def _opened(self) -> Claims:
         if not self._is_open:
@@ -160,3 +181,9 @@ class _Keeping:
         if self._claims is None:
             self._claims = Claims(self._engine)
         return self._claims
+
+
+def _call(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    # The thread may be ending, and its loop with it.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)

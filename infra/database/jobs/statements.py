@@ -1,8 +1,9 @@
-"""What all statements about jobs share: rows in and out as JSON, and a line of history for every change."""
+"""What all statements about jobs share: rows in and out as JSON, locks, and a line of history for every change."""
 
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -15,8 +16,26 @@ from infra.database.table import bounds_of
 
 JOB_RESOURCE = JOBS.bounded(bounds_of(Jobs))
 EVENTS = JobEvents._meta.tablename
+# Results can be large, and who wants one asks for it.
+_SHOWN = tuple(name for name in JOB_RESOURCE.fields if name != "result")
 _encode = msgspec.json.Encoder().encode
-_decode_job = msgspec.json.Decoder(Job).decode
+
+
+def _trusted() -> type[Job]:
+    """`Job` without its constraints. What is stored was checked on its way in; one row that a later rule would refuse
+    must not keep a worker from all the others.
+    """
+    hints = typing.get_type_hints(Job)
+    fields: list[Any] = []
+    for member in msgspec.structs.fields(Job):
+        given = {"default": member.default, "default_factory": member.default_factory}
+        given = {name: value for name, value in given.items() if value is not msgspec.NODEFAULT}
+        fields.append((member.name, hints[member.name], msgspec.field(**given)))
+    made = msgspec.defstruct(Job.__name__, fields, bases=(Job,), kw_only=True, module=Job.__module__)
+    return cast("type[Job]", made)
+
+
+_decode_job = msgspec.json.Decoder(_trusted()).decode
 
 
 class Statements:
@@ -31,7 +50,11 @@ class Statements:
         self.compiler = Compiler(JOB_RESOURCE, Jobs, engine.dialect)
         self.table = self.compiler.table
         self.now = engine.dialect.now
-        self._json = self.compiler.row_json(tuple(JOB_RESOURCE.fields))
+        self.is_postgres = isinstance(engine, PostgresEngine)
+        # The lock that an UPDATE takes. No other kind is taken of jobs, above all none that several can share: while
+        # one of these is alive, PostgreSQL wants the next one to wait for versions of the row that are long gone.
+        self.change_lock = " FOR NO KEY UPDATE" if self.is_postgres else ""
+        self._json = self.compiler.row_json(_SHOWN)
 
     def arguments(self) -> Arguments:
         """An empty list of arguments in the dialect of the database."""
@@ -48,6 +71,39 @@ class Statements:
     def rows(self, arguments: Arguments, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> str:
         """Rows of values as the table `r`, passed as one argument."""
         return self.dialect.rows(arguments.bind(_encode(list(rows)).decode()), columns)
+
+    # Locks. Whoever changes several jobs locks them in the order of their ids, and before them the graphs they are
+    # in: so nobody waits for somebody who waits for him. SQLite has one writer at a time and needs none of it.
+
+    def locked(self, arguments: Arguments, ids: Sequence[str]) -> tuple[str, str]:
+        """What makes one statement lock the jobs that it changes in order: a common table expression for its head,
+        and a condition behind its others.
+        """
+        if not self.is_postgres:
+            return "", ""
+        chosen = f"SELECT id FROM {self.table} WHERE {self.ids(arguments, ids)} ORDER BY id{self.change_lock}"
+        return f"locked AS MATERIALIZED ({chosen})", " AND id IN (SELECT id FROM locked)"
+
+    async def lock(self, ids: Sequence[str]) -> None:
+        """Lock jobs until the transaction ends."""
+        if self.is_postgres:
+            arguments = self.arguments()
+            condition = self.ids(arguments, ids)
+            await self.engine.fetch(
+                f"SELECT id FROM {self.table} WHERE {condition} ORDER BY id{self.change_lock}", *arguments.values
+            )
+
+    async def lock_graphs(self, ids: Sequence[str], column: str = "id") -> None:
+        """Lock the graphs of these jobs until the transaction ends: what happens in a graph happens one after the
+        other, so that of two who end the last parents of a job one sees that it is ready.
+        """
+        if self.is_postgres:
+            arguments = self.arguments()
+            graphs = f"SELECT graph_id FROM {self.table} WHERE {self.ids(arguments, ids, column)}"
+            await self.engine.fetch(
+                f"SELECT id FROM millrace_graphs WHERE id IN ({graphs}) ORDER BY id{self.change_lock}",
+                *arguments.values,
+            )
 
     async def changed(
         self,
@@ -66,7 +122,7 @@ class Statements:
         """
         note = f"SELECT id, {self.now}, {event}, attempt, worker_id, {detail}"
         columns = "(job_id, at, type, attempt, worker_id, detail)"
-        if isinstance(self.engine, PostgresEngine):
+        if self.is_postgres:
             shown = self._json if is_needed else "id"
             rows = await self.engine.fetch(
                 f"WITH {head}{', ' if head else ''}changed AS ({change} RETURNING {self.table}.*), "
@@ -92,18 +148,16 @@ class Statements:
         return [_decode_job(row[0]) for row in rows]
 
 
-class _Stored(msgspec.Struct):
-    """How a result is stored."""
-
-    value: msgspec.Raw
-
-
-_decode_stored = msgspec.json.Decoder(_Stored).decode
+def storable_result(result: bytes | None) -> str | None:
+    """How a result is stored: as a JSON string that holds its text, for the databases themselves change numbers (1e23
+    becomes an integer, the 17th digit is lost), and not all can hold a NUL.
+    """
+    return None if result is None else _encode(result.decode()).decode()
 
 
 def stored_result(text: str | None) -> bytes | None:
     """The JSON of a result out of what is stored of it."""
-    return None if text is None else bytes(_decode_stored(text).value)
+    return None if text is None else msgspec.json.decode(text, type=str).encode()
 
 
 def quoted(*states: JobState) -> str:

@@ -52,9 +52,8 @@ class Submissions(Endings):
         """
         arguments = self.arguments()
         source = self.rows(arguments, _COLUMNS, map(_row, jobs))
-        postgres = self.dialect.name == "postgres"
-        tags = "ARRAY(SELECT jsonb_array_elements_text(r.tags::jsonb))" if postgres else "r.tags"
-        json = "::jsonb" if postgres else ""
+        tags = "ARRAY(SELECT jsonb_array_elements_text(r.tags::jsonb))" if self.is_postgres else "r.tags"
+        json = "::jsonb" if self.is_postgres else ""
         later = self.dialect.later("r.delay_seconds")
         run_at = f"CASE WHEN r.delay_seconds IS NOT NULL THEN {later} ELSE coalesce(r.run_at, {self.now}) END"
         is_later = f"(coalesce(r.delay_seconds, 0) > 0 OR (r.delay_seconds IS NULL AND r.run_at > {self.now}))"
@@ -68,6 +67,8 @@ class Submissions(Endings):
             f"created_at, updated_at, attempt, losses, revision) "
             f"SELECT {', '.join(f'r.{name}' for name in _TAKEN)}, {tags}, r.args{json}, r.retry_policy{json}, "
             f"{run_at}, {state}, 'pending', {self.now}, {self.now}, {self.now}, 0, 0, 1 FROM {source} WHERE 1 = 1 "
+            # Two who insert the same keys wait for each other's in the same order.
+            "ORDER BY r.unique_key, r.id "
             f"ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND {_ACTIVE} DO NOTHING"
         )
         return await self.changed(insert, arguments, event="'submitted'")
@@ -85,7 +86,7 @@ class Submissions(Endings):
                 arguments.bind(value)
                 for value in (graph.id, graph.label, graph.size, graph.trace_id, graph.principal, graph.tenant)
             )
-            no_tags = "ARRAY[]::varchar[]" if self.dialect.name == "postgres" else "'[]'"
+            no_tags = "ARRAY[]::varchar[]" if self.is_postgres else "'[]'"
             await self.engine.execute(
                 "INSERT INTO millrace_graphs (id, label, size, trace_id, principal, tenant, submitted_at, created_at, "
                 f"updated_at, tags) VALUES ({bound}, {self.now}, {self.now}, {self.now}, {no_tags})",
@@ -119,6 +120,7 @@ class Submissions(Endings):
         arguments = self.arguments()
         rows = [{"r_id": id, "r_waits": count} for id, count in waits.items()]
         source = self.rows(arguments, {"r_id": "varchar", "r_waits": "int"}, rows)
+        lock, is_locked = self.locked(arguments, list(waits))
         final = quoted(*sorted(FINAL))
         update = (
             f"UPDATE {self.table} SET status = 'pending', "
@@ -126,13 +128,16 @@ class Submissions(Endings):
             "waits_for = r_waits, attempt = 0, losses = 0, error = NULL, error_traceback = NULL, result = NULL, "
             "result_ref = NULL, artifact_id = NULL, progress = NULL, started_at = NULL, finished_at = NULL, "
             f"worker_id = NULL, run_at = {self.now}, updated_at = {self.now}, revision = revision + 1 "
-            f"FROM {source} WHERE id = r_id AND state IN ({final})"
+            f"FROM {source} WHERE id = r_id AND state IN ({final}){is_locked}"
         )
-        return await self.changed(update, arguments, event="'requeued'")
+        return await self.changed(update, arguments, event="'requeued'", head=lock)
 
     async def delete(self, ids: Sequence[str]) -> int:
         """Remove jobs with everything that is known of them; returns how many there were."""
         async with self.transaction():
+            await self.lock_graphs(ids)
+            # Before all else: whoever still writes about the jobs has done so by now, or will find them gone.
+            await self.lock(ids)
             for table, column in (
                 (EVENTS, "job_id"),
                 ("millrace_job_logs", "job_id"),

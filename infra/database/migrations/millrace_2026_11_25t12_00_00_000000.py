@@ -8,16 +8,21 @@ DESCRIPTION = "indexes of jobs and ticks"
 
 # Partial, so that their size goes with the work that is left and not with the work that was done.
 INDEXES = {
-    "millrace_jobs_claim": "ON millrace_jobs (queue, priority DESC, run_at, id) WHERE state = 'queued'",
-    "millrace_jobs_keyed": (
-        "ON millrace_jobs (queue, concurrency_key) WHERE state = 'queued' AND concurrency_key IS NOT NULL"
+    # The last columns are not searched for: by them what stands first and is for others is passed over quickly.
+    "millrace_jobs_claim": (
+        "ON millrace_jobs (queue, priority DESC, run_at, id, kind, concurrency_key) WHERE state = 'queued'"
     ),
+    "millrace_jobs_keyed": (
+        "ON millrace_jobs (queue, priority DESC, run_at, id, kind, concurrency_key) "
+        "WHERE state = 'queued' AND concurrency_key IS NOT NULL"
+    ),
+    "millrace_jobs_risky": "ON millrace_jobs (losses) WHERE state = 'queued' AND losses > 0",
     "millrace_jobs_later": "ON millrace_jobs (run_at) WHERE state IN ('scheduled', 'retrying')",
     "millrace_jobs_leases": "ON millrace_jobs (lease_until) WHERE status = 'running'",
     "millrace_jobs_slots": (
         "ON millrace_jobs (concurrency_key) WHERE status = 'running' AND concurrency_key IS NOT NULL"
     ),
-    "millrace_jobs_finished": "ON millrace_jobs (finished_at) WHERE finished_at IS NOT NULL",
+    "millrace_jobs_finished": "ON millrace_jobs (finished_at, id) WHERE finished_at IS NOT NULL",
     "millrace_jobs_state": "ON millrace_jobs (state, id)",
 }
 UNIQUE_INDEXES = {

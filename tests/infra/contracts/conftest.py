@@ -1,12 +1,14 @@
 """The databases that every contract is proved on."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from infra.database.jobs.store import JobDatabase
+from tests.infra.contracts.job_databases import open_jobs
 from tests.servers import Postgres, postgres
 
 LOCAL = Path("/usr/lib/postgresql")
@@ -53,3 +55,21 @@ def any_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.Te
     # By name, so that the tests with SQLite neither start PostgreSQL nor wait for it.
     url: str = request.getfixturevalue("contract_postgres_url" if kind == "PostgreSQL" else "foreign_order_url")
     return url
+
+
+@pytest.fixture(scope="session", params=["SQLite", "PostgreSQL"])
+def jobs_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database that all tests of jobs use one after the other, and that several may open at a time."""
+    if request.param == "SQLite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('jobs') / 'database.sqlite3'}"
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    yield server.create_database("jobs")
+    server.drop_database("jobs")
+
+
+@pytest.fixture
+async def jobs(jobs_url: str) -> AsyncIterator[JobDatabase]:
+    """Jobs in a database without any."""
+    async with open_jobs(jobs_url, is_emptied=True) as jobs:
+        yield jobs

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
+from contextvars import Context
 from typing import Any
 
 import asyncpg
@@ -67,6 +68,7 @@ async def test_a_session_has_what_a_service_needs(postgres_url: str) -> None:
     async with opened(postgres_url, statement_timeout_seconds=7) as engine:
         assert await setting(engine, "timezone") == "UTC"
         assert await setting(engine, "statement_timeout") == "7s"
+        assert await setting(engine, "idle_in_transaction_session_timeout") == "30s"
         assert await setting(engine, "application_name") == "millrace test"
         assert await engine.get_version() >= engine_module.OLDEST
         assert engine.get_version_sync() == engine_module.OLDEST
@@ -95,6 +97,24 @@ async def test_a_statement_that_takes_too_long_is_stopped_and_the_connection_wor
             await change()
         await add(engine, 2)
         assert await numbers(engine) == [2]
+
+
+async def test_a_transaction_in_which_nothing_happens_loses_its_locks(postgres_url: str) -> None:
+    async with opened(postgres_url) as engine:
+        await with_numbers(engine, 1)
+
+        async def stand_still() -> None:
+            async with engine.transaction():
+                await engine.execute("SET LOCAL idle_in_transaction_session_timeout = 100")
+                await engine.execute("UPDATE numbers SET value = 1")
+                # Waits for the lock until the server has ended the session that has it.
+                change = asyncio.create_task(engine.execute("UPDATE numbers SET value = 2"), context=Context())
+                await change
+                await add(engine, 2)
+
+        with pytest.raises(Unavailable):
+            await stand_still()
+        assert await engine.fetch("SELECT id, value FROM numbers") == [(1, 2)]
 
 
 async def test_who_finds_every_connection_busy_is_told_how_many_there_are(postgres_url: str) -> None:

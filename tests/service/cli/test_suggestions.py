@@ -12,6 +12,7 @@ from domain.bodies import Bodies
 from domain.entity import Entity
 from domain.query import QueryLimits, Resource
 from domain.registration import ServiceInfo
+from domain.tasks import task
 from infra.database.table import EntityTable
 from service.builder import ServiceBuilder
 from service.cli.suggestions import suggestions
@@ -42,6 +43,34 @@ class Plain(Entity, kw_only=True):
 
 class Plains(EntityTable, tablename="plains"):
     level = Integer(unique=True)
+
+
+class Impossible(msgspec.Struct):
+    """Arguments that nobody can guess."""
+
+    code: Annotated[str, Meta(pattern=r"^[0-9]{3}-[A-Z]{2}$")]
+
+
+class Wash(msgspec.Struct):
+    """What is to be washed, and how hot."""
+
+    what: str
+    degrees: Annotated[int, Meta(ge=40)] = 60
+
+
+@task()
+async def guessless(args: Impossible) -> None:
+    """Nothing to suggest."""
+
+
+@task()
+async def wash(args: Wash) -> None:
+    """Wash something."""
+
+
+@task()
+async def tidy() -> None:
+    """Tidy up."""
 
 
 def suggested(
@@ -88,3 +117,29 @@ def test_a_resource_that_is_only_read_or_only_written_has_things_to_try_too() ->
 def test_a_service_without_resources_has_things_to_try() -> None:
     app = ServiceBuilder(info=ServiceInfo(id="bare", display_name="Bare")).build(Settings())
     assert paths(suggestions(app, URL)) == ["/api/v1/info", "/openapi.json", "/docs"]
+
+
+def executed(command: str) -> tuple[str, dict[str, object]]:
+    """The path of a command that submits a task, and its body."""
+    _, url, _, header, _, body = shlex.split(command)
+    assert header == "Content-Type: application/json"
+    return url.removeprefix(URL), msgspec.json.decode(body)
+
+
+def test_a_task_takes_the_place_of_the_search() -> None:
+    app = builder("sqlite:///:memory:").with_tasks(guessless, wash, tidy, prefix="/tasks").build(Settings())
+    listed, made, run = suggestions(app, URL)
+    assert urlsplit(shlex.split(listed)[1]).path == urlsplit(shlex.split(made)[1]).path == "/api/v1/items"
+    assert "-d" in shlex.split(made)
+    path, body = executed(run)
+    assert path == "/tasks/wash/$execute"
+    assert wash.checked(body["args"]) == {"what": "What", "degrees": 60}
+
+
+def test_tasks_alone_are_something_to_try_if_their_arguments_can_be_guessed() -> None:
+    start = ServiceBuilder(info=ServiceInfo(id="bare", display_name="Bare")).with_database("sqlite:///:memory:")
+    hopeless = start.with_tasks(guessless).build(Settings())
+    assert paths(suggestions(hopeless, URL)) == ["/api/v1/info", "/openapi.json", "/docs"]
+    run, *others = suggestions(start.with_tasks(tidy).build(Settings()), URL)
+    assert executed(run) == ("/api/v1/tasks/tidy/$execute", {})
+    assert paths(others) == ["/api/v1/info", "/openapi.json"]

@@ -1,6 +1,7 @@
 """The OpenAPI document tells the truth, and the page that shows it needs no internet."""
 
 import asyncio
+import itertools
 import re
 import shutil
 import socket
@@ -14,14 +15,17 @@ import uvicorn
 
 from domain.query.parse import PARAMETERS
 from service.http.application import Service
-from tests.sample import builder, serving, settings
+from tests.sample import ITEMS as ITEM_RESOURCE
+from tests.sample import Items, builder, serving, settings
+from tests.service.api import jobs_service
 
 ITEMS = "/api/v1/items"
 
 
-@pytest.fixture(scope="module")
-async def running() -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    app = builder("sqlite:///:memory:").build(settings())
+@pytest.fixture(scope="module", params=[builder, jobs_service.builder], ids=["items", "jobs"])
+async def running(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
+    """A service of entities, and one of jobs."""
+    app = request.param("sqlite:///:memory:").build(settings())
     async with serving(app) as client:
         yield app, client
 
@@ -35,6 +39,22 @@ def client(running: tuple[Service, httpx.AsyncClient]) -> httpx.AsyncClient:
 async def document(client: httpx.AsyncClient) -> dict[str, Any]:
     made: dict[str, Any] = (await client.get("/openapi.json")).json()
     return made
+
+
+async def document_of(app: Service) -> dict[str, Any]:
+    async with serving(app) as client:
+        made: dict[str, Any] = (await client.get("/openapi.json")).json()
+        return made
+
+
+@pytest.fixture(scope="module")
+async def items() -> dict[str, Any]:
+    return await document_of(builder("sqlite:///:memory:").build(settings()))
+
+
+@pytest.fixture(scope="module")
+async def jobs() -> dict[str, Any]:
+    return await document_of(jobs_service.builder("sqlite:///:memory:").build(settings()))
 
 
 async def test_every_route_is_documented_with_the_methods_it_takes(
@@ -73,14 +93,14 @@ async def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
 
 
-async def test_a_list_documents_all_its_parameters(document: dict[str, Any]) -> None:
-    names = {parameter["name"] for parameter in document["paths"][ITEMS]["get"]["parameters"]}
+async def test_a_list_documents_all_its_parameters(items: dict[str, Any]) -> None:
+    names = {parameter["name"] for parameter in items["paths"][ITEMS]["get"]["parameters"]}
     assert set(PARAMETERS) <= names
     assert {"name", "color", "seen_at"} <= names
 
 
-async def test_bodies_show_the_constraints_that_are_enforced(document: dict[str, Any]) -> None:
-    schemas = document["components"]["schemas"]
+async def test_bodies_show_the_constraints_that_are_enforced(items: dict[str, Any]) -> None:
+    schemas = items["components"]["schemas"]
     create = schemas["ItemCreate"]
     assert create["required"] == ["name"]
     assert create["additionalProperties"] is False
@@ -98,6 +118,75 @@ async def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) 
             for status, response in operation["responses"].items():
                 if status >= "400":
                     assert "application/problem+json" in response["content"], operation["operationId"]
+
+
+@pytest.mark.parametrize(
+    "path, method, body, is_required",
+    [
+        ("/api/v1/tasks/{name}/$execute", "post", "Submission", False),
+        ("/api/v1/graphs", "post", "GraphRequest", True),
+        ("/api/v1/graphs/{id}/$rerun", "post", "RerunRequest", False),
+        ("/api/v1/jobs/$requeue", "post", "RequeueRequest", False),
+        ("/api/v1/schedules/{id}/$backfill", "post", "BackfillRequest", True),
+        ("/api/v1/schedules", "post", "ScheduledTaskCreate", True),
+    ],
+)
+async def test_bodies_that_are_read_by_hand_are_documented(
+    jobs: dict[str, Any], path: str, method: str, body: str, is_required: bool
+) -> None:
+    operation = jobs["paths"][path][method]
+    asked = operation["requestBody"]
+    content = asked["content"]["application/json"]
+    assert (asked["required"], content["schema"]) == (is_required, {"$ref": f"#/components/schemas/{body}"})
+    assert "example" in content
+    assert {"415", "422"} <= operation["responses"].keys()
+    assert jobs["components"]["schemas"][body]["additionalProperties"] is False
+
+
+@pytest.mark.parametrize(
+    "path, names",
+    [
+        ("/api/v1/jobs", {"status_filter", "status", "filter", "cursor"}),
+        ("/api/v1/jobs/$dead", {"filter", "cursor"}),
+        ("/api/v1/jobs/{id}/$events", {"id", "after", "limit"}),
+        ("/api/v1/jobs/{id}/$logs", {"id", "after", "limit"}),
+        ("/api/v1/jobs/{id}/$stream", {"id", "poll_interval", "Last-Event-ID"}),
+        ("/api/v1/schedules/{id}/$preview", {"id", "count"}),
+        ("/health/$stream", {"poll_interval"}),
+    ],
+)
+async def test_parameters_that_are_read_by_hand_are_documented(
+    jobs: dict[str, Any], path: str, names: set[str]
+) -> None:
+    assert names <= {parameter["name"] for parameter in jobs["paths"][path]["get"]["parameters"]}
+
+
+async def test_what_is_accepted_says_where_it_is(jobs: dict[str, Any]) -> None:
+    for path in ("/api/v1/tasks/{name}/$execute", "/api/v1/graphs", "/api/v1/schedules/{id}/$trigger"):
+        assert "Location" in jobs["paths"][path]["post"]["responses"]["202"]["headers"]
+
+
+async def test_an_operation_that_documents_itself_is_believed(jobs: dict[str, Any]) -> None:
+    def reply(path: str) -> Any:
+        return jobs["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert reply("/api/v1/jobs/$stats") == {"$ref": "#/components/schemas/Stats"}
+    assert reply("/api/v1/graphs/{id}") == {"$ref": "#/components/schemas/GraphView"}
+    assert "204" in jobs["paths"]["/api/v1/jobs/{id}/$stream"]["get"]["responses"]
+
+
+async def test_what_belongs_together_stands_together(jobs: dict[str, Any]) -> None:
+    tags = [operation["tags"][0] for item in jobs["paths"].values() for operation in item.values()]
+    groups = [
+        tag for tag, _ in itertools.groupby(tag for tag in tags if tag in {"jobs", "graphs", "schedules", "tasks"})
+    ]
+    assert sorted(groups) == ["graphs", "jobs", "schedules", "tasks"]
+    assert all(
+        operation["summary"] and "_" in operation["operationId"]
+        for path, item in jobs["paths"].items()
+        if path.startswith(("/api/v1/jobs", "/api/v1/graphs", "/api/v1/schedules", "/api/v1/tasks"))
+        for operation in item.values()
+    )
 
 
 @pytest.mark.parametrize("path, target", [("/", "/docs"), ("/redoc", "/docs")])
@@ -137,7 +226,7 @@ async def test_a_browser_shows_every_operation_without_internet(tmp_path: Path) 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = builder("sqlite:///:memory:").build(settings())
+    app = jobs_service.builder("sqlite:///:memory:").with_crud(ITEM_RESOURCE, table=Items).build(settings())
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="off"))
     async with app.lifespan():
         serving_ = asyncio.create_task(server.serve())
@@ -167,7 +256,8 @@ async def test_a_browser_shows_every_operation_without_internet(tmp_path: Path) 
         finally:
             server.should_exit = True
             await serving_
-    assert "<title>Sample</title>" in page
-    for path in (ITEMS, f"{ITEMS}/{{id}}", f"{ITEMS}/$query", "/health"):
+    assert "<title>Works</title>" in page
+    jobs = ("/api/v1/jobs/{id}/$cancel", "/api/v1/tasks/{name}/$execute", "/api/v1/graphs", "/api/v1/schedules")
+    for path in (ITEMS, f"{ITEMS}/{{id}}", f"{ITEMS}/$query", "/health", *jobs):
         assert f'data-path="{path}"' in page
     assert "Failed to load" not in page

@@ -1,0 +1,204 @@
+"""What the background work promises: how soon jobs begin, how many are done, and what it costs when there are none."""
+
+import asyncio
+import itertools
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+
+import httpx
+import pytest
+
+from bench import budgets, results
+from bench.budgets import POLLING, POSTGRES, SQLITE, Promise
+from bench.conftest import serving
+from bench.jobs_service import UNATTENDED
+from bench.load import load
+from bench.operations import OPERATIONS, Requests, get, post
+from bench.results import Figure
+from bench.submitter import Submitter
+from bench.workers import Arq, Idle, processor_seconds
+
+
+async def hold(measure: Callable[[], Awaitable[Sequence[Figure]]]) -> None:
+    """Measure promises; once more when one is broken, for a disturbance of the machine must not block good work."""
+    faults: list[list[str]] = []
+    while len(faults) < 2:
+        figures = await measure()
+        results.FIGURES.extend(figures)
+        faults.append([fault for figure in figures for fault in figure.faults])
+        if not faults[-1]:
+            return
+    raise AssertionError(f"{faults[1]} (measured before: {faults[0]})")
+
+
+def compared(promise: Promise, rounds: Sequence[tuple[float, float]], ours: str, theirs: str) -> Figure:
+    """The median of what one rate is to the other in the same round, beside the medians of the two."""
+    left, right = (median(rates) for rates in zip(*rounds, strict=True))
+    beside = f"{ours} {left:,.0f} /s, {theirs} {right:,.0f} /s"
+    return Figure(promise, median(left / right for left, right in rounds), beside)
+
+
+@pytest.fixture(params=[POSTGRES, SQLITE])
+def submitter(request: pytest.FixtureRequest) -> tuple[str, Submitter]:
+    """Somebody who submits jobs, and where they are kept."""
+    name = {POSTGRES: "postgres_submitter", SQLITE: "sqlite_submitter"}[request.param]
+    return request.param, request.getfixturevalue(name)
+
+
+async def test_a_job_begins_at_once_when_the_worker_is_idle(submitter: tuple[str, Submitter]) -> None:
+    where, somebody = submitter
+
+    async def measure() -> Sequence[Figure]:
+        delays = []
+        for _ in range(budgets.START_WARM_UP + budgets.START_SAMPLES):
+            # It looks around once more after each job.
+            await asyncio.sleep(0.02)
+            delays.append(await somebody.delay())
+        p50, p99 = (results.milliseconds(delays[budgets.START_WARM_UP :], percent) for percent in (50, 99))
+        return [Figure(budgets.START[where], p50, f"p99 {p99:.1f} ms")]
+
+    await hold(measure)
+
+
+async def test_one_worker_does_many_jobs_also_in_comparison_with_arq(
+    postgres_submitter: Submitter, arq_peer: Arq
+) -> None:
+    async def measure() -> Sequence[Figure]:
+        await postgres_submitter.done(budgets.BACKLOG)
+        best, _ = max(
+            [(setting, await theirs(setting)) for setting in budgets.ARQ_SETTINGS], key=lambda found: found[1]
+        )
+        rounds = [(await _rate(postgres_submitter), await theirs(best)) for _ in range(budgets.JOB_ROUNDS)]
+        ratio = compared(budgets.DONE_AGAINST_ARQ, rounds, "ours", f"arq (max_jobs={best[0]}, poll_delay={best[1]})")
+        return [Figure(budgets.DONE[POSTGRES], median(ours for ours, _ in rounds)), ratio]
+
+    async def theirs(setting: tuple[int, float]) -> float:
+        return await asyncio.to_thread(arq_peer.done, budgets.BACKLOG, setting)
+
+    await hold(measure)
+
+
+async def test_the_worker_inside_of_a_service_does_many_jobs_too(sqlite_submitter: Submitter) -> None:
+    async def measure() -> Sequence[Figure]:
+        await sqlite_submitter.done(budgets.BACKLOG)
+        rates = [await _rate(sqlite_submitter) for _ in range(budgets.JOB_ROUNDS)]
+        return [Figure(budgets.DONE[SQLITE], median(rates))]
+
+    await hold(measure)
+
+
+async def _rate(somebody: Submitter) -> float:
+    return budgets.BACKLOG / await somebody.done(budgets.BACKLOG)
+
+
+async def test_jobs_are_submitted_one_by_one_in_comparison_with_arq(
+    postgres_submitter: Submitter, arq_peer: Arq
+) -> None:
+    async def measure() -> Sequence[Figure]:
+        await postgres_submitter.submitted(budgets.ONE_BY_ONE)
+        rounds = [(await ours(), await theirs()) for _ in range(budgets.JOB_ROUNDS)]
+        return [compared(budgets.SUBMITTED_AGAINST_ARQ, rounds, "submit", "arq")]
+
+    async def ours() -> float:
+        return budgets.ONE_BY_ONE / await postgres_submitter.submitted(budgets.ONE_BY_ONE)
+
+    async def theirs() -> float:
+        return await asyncio.to_thread(arq_peer.enqueued, budgets.ONE_BY_ONE)
+
+    await hold(measure)
+
+
+async def test_many_jobs_are_submitted_at_once(submitter: tuple[str, Submitter]) -> None:
+    where, somebody = submitter
+
+    async def measure() -> Sequence[Figure]:
+        await somebody.added(budgets.BULK)
+        rounds = [(await bulk(), await one_by_one()) for _ in range(budgets.JOB_ROUNDS)]
+        return [compared(budgets.SUBMITTED_IN_BULK[where], rounds, "bulk", "submit")]
+
+    async def bulk() -> float:
+        return budgets.BULK / await somebody.added(budgets.BULK)
+
+    async def one_by_one() -> float:
+        return budgets.ONE_BY_ONE / await somebody.submitted(budgets.ONE_BY_ONE)
+
+    await hold(measure)
+
+
+async def test_a_job_is_submitted_over_http_like_an_entity_is_made(databases: Callable[[], str]) -> None:
+    with serving("submissions", databases()) as port:
+
+        async def measure() -> Sequence[Figure]:
+            submissions, users = _submissions(), OPERATIONS["post"](())
+            for requests in (submissions, users):
+                await rate(requests)
+            rounds = [(await rate(submissions), await rate(users)) for _ in range(budgets.JOB_ROUNDS)]
+            return [compared(budgets.SUBMITTED_AGAINST_POST, rounds, "$execute", "POST")]
+
+        async def rate(requests: Requests) -> float:
+            connections, seconds = budgets.CONNECTIONS, budgets.SUBMIT_SECONDS
+            return (await asyncio.to_thread(load, port, requests, connections=connections, seconds=seconds)).rate
+
+        await hold(measure)
+
+
+def _submissions() -> Requests:
+    for number in itertools.count():
+        body = {"args": {"number": number}, "queue": UNATTENDED}
+        yield post("/api/v1/tasks/nothing/$execute", json.dumps(body).encode())
+
+
+async def test_health_answers_while_jobs_burn_every_core(tmp_path: Path) -> None:
+    with serving("jobs", f"sqlite:///{tmp_path}/jobs.sqlite3") as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=30) as client:
+
+            async def measure() -> Sequence[Figure]:
+                calm = await asyncio.to_thread(_health, port)
+                jobs = [await _burn(client) for _ in range(os.cpu_count() or 1)]
+                while not await _are_burning(client, jobs):  # noqa: ASYNC110 - nobody announces it to a client
+                    await asyncio.sleep(0.1)
+                times = await asyncio.to_thread(_health, port)
+                assert await _are_burning(client, jobs)
+                for id in jobs:
+                    (await client.delete(f"/jobs/{id}")).raise_for_status()
+                p50, p99, before = (
+                    results.milliseconds(found, percent) for found, percent in ((times, 50), (times, 99), (calm, 99))
+                )
+                return [Figure(budgets.HEALTH, p99, f"p50 {p50:.1f} ms; p99 without jobs {before:.1f} ms")]
+
+            await hold(measure)
+
+
+async def _burn(client: httpx.AsyncClient) -> str:
+    accepted = await client.post("/tasks/burn/$execute", json={"args": {"seconds": 60}})
+    id: str = accepted.raise_for_status().json()["job_id"]
+    return id
+
+
+async def _are_burning(client: httpx.AsyncClient, ids: Sequence[str]) -> bool:
+    jobs = [(await client.get(f"/jobs/{id}")).json() for id in ids]
+    # It says so itself, so its process has begun.
+    return all(job["status"] == "running" and job["progress"] for job in jobs)
+
+
+def _health(port: int) -> list[float]:
+    return load(port, itertools.repeat(get("/health")), connections=1, seconds=budgets.HEALTH_SECONDS).times
+
+
+@pytest.mark.parametrize("where", [POSTGRES, POLLING])
+async def test_an_idle_worker_costs_next_to_nothing(idle_workers: dict[str, Idle], where: str) -> None:
+    idle = idle_workers[where]
+
+    async def measure() -> Sequence[Figure]:
+        nonlocal idle
+        # It has idled while all the rest was measured.
+        await asyncio.sleep(max(0.0, idle.since + budgets.IDLE_SECONDS - time.monotonic()))
+        before, idle = idle, Idle(idle.group, time.monotonic(), processor_seconds(idle.group))
+        seconds = idle.since - before.since
+        return [Figure(budgets.IDLE[where], 100 * (idle.used - before.used) / seconds, f"over {seconds:.0f} s")]
+
+    await hold(measure)

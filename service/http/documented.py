@@ -1,0 +1,69 @@
+"""What the OpenAPI document is told: of resources, and by handlers that read their request by hand."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+
+from domain.bodies import Bodies
+from domain.query import Resource
+from service.http.crud import Permissions
+from service.http.dto import read_model
+from service.http.parameters import Json
+
+_OPTION = "millrace_documented"
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A resource as the document needs it.
+
+    `tags` None is its name. Its list takes `parameters` besides, and there are more `lists`, as verb and summary.
+    `example` is an entity, None for one that is guessed.
+    """
+
+    resource: Resource[Any]
+    bodies: Bodies[Any]
+    permissions: Permissions
+    tags: Sequence[str] | None = None
+    parameters: Sequence[Json] = ()
+    lists: Sequence[tuple[str, str]] = ()
+    example: Json | None = None
+
+    @property
+    def models(self) -> list[type[msgspec.Struct]]:
+        """The Structs of what is sent and shown."""
+        allowed = self.permissions
+        sent = [self.bodies.create] if allowed.create or allowed.update else []
+        return [read_model(self.resource), *sent, *([self.bodies.patch] if allowed.update else [])]
+
+
+class Documented(msgspec.Struct, frozen=True, kw_only=True):
+    """What one operation takes and answers, beyond what its signature says.
+
+    `errors` are statuses, `others` those of further replies, which have no body, with what they mean. `has_location`
+    says that the reply names what was made.
+    """
+
+    body: type[msgspec.Struct] | None = None
+    is_body_optional: bool = False
+    example: Any = None
+    parameters: Sequence[Json] = ()
+    errors: Sequence[str] = ()
+    others: Mapping[str, str] = {}
+    has_location: bool = False
+
+
+def documents(**members: Any) -> dict[str, Any]:
+    """The `opt` of a handler whose operation is so documented; takes the members of `Documented`."""
+    return {_OPTION: Documented(**members)}
+
+
+def documented(app: Litestar) -> Iterator[tuple[str, str, Documented]]:
+    """Path, method (in lower case) and what is said, of every handler of an app that says something."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            said = handler.opt.get(_OPTION)
+            if isinstance(said, Documented):
+                for method in handler.http_methods - {"OPTIONS"}:
+                    yield route.path_format, method.lower(), said
