@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from domain.jobs import FINAL, JobState
-from tests.torture.ledger import Ledger, Promise
+from tests.torture.ledger import CANCELED, Ledger, Promise
 from tests.torture.mill import LANE_LIMIT
 from tests.torture.record import JobRow, Record, Span, seconds_between
 
@@ -21,7 +21,7 @@ def violations(record: Record, ledger: Ledger, ticks: Mapping[str, tuple[datetim
         *_graphs(record, ledger),
         *_rows(record),
         *_histories(record),
-        *_runs(record),
+        *_runs(record, ledger),
         *_lanes(record),
         *_names(record),
         *_ticks(record, ticks),
@@ -38,6 +38,11 @@ def _promises(record: Record, ledger: Ledger) -> Iterator[str]:
     for label, promise in ledger.doubtful.items():
         if label in record.labels:
             yield from _kept(record.labels[label], promise)
+    for id, is_certain in ledger.removed.items():
+        if id in record.jobs and is_certain:
+            yield f"job {id} was removed and is still there"
+        elif id in record.jobs:
+            yield from _kept(record.jobs[id], Promise(CANCELED))
 
 
 def _kept(job: JobRow, promise: Promise) -> Iterator[str]:
@@ -67,22 +72,25 @@ def _graphs(record: Record, ledger: Ledger) -> Iterator[str]:
 
 
 def _rows(record: Record) -> Iterator[str]:
-    """Nothing runs any more, and nobody holds a lease."""
+    """Nothing runs any more, nobody holds a lease, and what was removed is gone."""
     for job in record.jobs.values():
         if not job.is_final or job.finished_at is None:
             yield f"job {job.id} ({job.kind}) is still {job.state}"
         if job.lease_token is not None:
             yield f"job {job.id} ({job.kind}) is {job.state} and has a lease"
+    yield from (f"there is a row of {leftover}, which does not exist" for leftover in record.leftovers)
 
 
 def _histories(record: Record) -> Iterator[str]:
-    """A job ends once, nothing happens to it afterwards, and its counters are those of its history."""
+    """A job ends once, nothing happens to it until it is asked to run again, and its counters are those since then."""
     for job in record.jobs.values():
         types = [event.type for event in record.events[job.id]]
-        ends = [place for place, name in enumerate(types) if name in _FINAL]
-        if ends != [len(types) - 1] or types[:1] != ["submitted"] or types[-1] != job.state:
+        again = [place for place, name in enumerate(types) if name == "requeued"]
+        lives = [types[begin:end] for begin, end in pairwise([0, *again, len(types)])]
+        is_in_order = all([name in _FINAL for name in life] == [False] * (len(life) - 1) + [True] for life in lives)
+        if not is_in_order or types[:1] != ["submitted"] or types[-1] != job.state:
             yield f"job {job.id} ({job.kind}) is {job.state} and its history is {types}"
-        counts = Counter(types)
+        counts = Counter(lives[-1])
         if job.attempt != counts["running"] - counts["released"]:
             yield f"job {job.id} ({job.kind}) counts {job.attempt} attempts and its history is {types}"
         # A job that was being canceled when its worker was lost ends by that.
@@ -98,7 +106,7 @@ def _is_doubly_claimed(types: Sequence[str]) -> bool:
     return any(first == second == "running" for first, second in pairwise(told))
 
 
-def _runs(record: Record) -> Iterator[str]:
+def _runs(record: Record, ledger: Ledger) -> Iterator[str]:
     """Every run that the witness saw was claimed, none began after the end of its job, and no success is invented."""
     for id, job in record.jobs.items():
         starts = record.starts[id]
@@ -112,7 +120,7 @@ def _runs(record: Record) -> Iterator[str]:
         if job.state == JobState.COMPLETED and not any(line.at <= (job.finished_at or line.at) for line in done):
             yield f"job {id} ({job.kind}) is completed and has never come to its end"
     for line in record.lines:
-        if line.job_id not in record.jobs:
+        if line.job_id not in record.jobs and line.job_id not in ledger.removed:
             yield f"job {line.job_id} was run and does not exist"
 
 

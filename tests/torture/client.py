@@ -37,6 +37,8 @@ class Client:
             (5, self._later),
             (6, self._canceled),
             (6, self._graph),
+            (3, self._rerun),
+            (3, self._removed),
         ]
 
     async def close(self) -> None:
@@ -125,14 +127,38 @@ class Client:
             await self._cancel(id)
 
     async def _cancel(self, id: str) -> None:
+        reply = await self._ask("POST", f"/api/v1/jobs/{id}/$cancel")
+        if reply is not None and reply.status_code == 202 and reply.json()["state"] == JobState.CANCELED:
+            self._ledger.accepted[id] = Promise(frozenset({JobState.CANCELED}))
+
+    async def _removed(self) -> None:
+        id = await self.job("apart", {"seconds": self._chance.random()})
+        if id:
+            del self._ledger.accepted[id]
+            self._ledger.removed[id] = False
+            await asyncio.sleep(self._chance.random())
+            reply = await self._ask("DELETE", f"/api/v1/jobs/{id}")
+            self._ledger.removed[id] = reply is not None and reply.status_code in {204, 404}
+
+    async def _rerun(self) -> None:
+        """Whenever it is run again, and whatever runs already, a graph must end as it would have."""
+        if self._ledger.graphs:
+            id, promises = self._chance.choice(list(self._ledger.graphs.items()))
+            nodes = [name for name, promise in promises.items() if JobState.SKIPPED not in promise.states]
+            reply = await self._ask("POST", f"/api/v1/graphs/{id}/$rerun", {"node": self._chance.choice(nodes)})
+            self._ledger.reruns += reply is not None and reply.status_code == 202
+
+    async def _ask(self, method: str, path: str, body: JSON | None = None) -> httpx.Response | None:
+        """What some server replies that can be asked twice; None when none does."""
         for url in self._chance.sample(self._urls, len(self._urls)):
             try:
-                reply = await self._http.post(f"{url}/api/v1/jobs/{id}/$cancel")
+                reply = await self._http.request(method, f"{url}{path}", json=body)
             except httpx.TransportError:
                 continue
-            if reply.status_code == 202 and reply.json()["state"] == JobState.CANCELED:
-                self._ledger.accepted[id] = Promise(frozenset({JobState.CANCELED}))
-            break
+            if reply.is_client_error and reply.status_code not in {404, 409}:
+                self._ledger.mistakes.append(f"{method} {path} {body}: {reply.status_code} {reply.text}")
+            return reply
+        return None
 
     async def _graph(self) -> None:
         nodes, promises = graph(self._chance)

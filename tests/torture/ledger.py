@@ -23,14 +23,19 @@ SUCCESS = Promise()
 
 
 class Ledger:
-    """What is known of the submissions. `accepted` and `graphs` are by id; what got no answer is doubtful, by label."""
+    """What is known of the submissions. `accepted` and `graphs` are by id; what got no answer is doubtful, by label.
+
+    `removed` are the jobs that were asked to be removed, and whether a server has said that they are.
+    """
 
     def __init__(self) -> None:
         self.accepted: dict[str, Promise] = {}
         self.doubtful: dict[str, Promise] = {}
         self.graphs: dict[str, Mapping[str, Promise]] = {}
         self.doubtful_graphs: dict[str, Mapping[str, Promise]] = {}
+        self.removed: dict[str, bool] = {}
         self.duplicates = 0
+        self.reruns = 0
         self.refused = 0
         self.mistakes: list[str] = []
 

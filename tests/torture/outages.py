@@ -12,7 +12,7 @@ from tests.torture.storm import Outage
 
 
 def of_redis(server: RedisServer, longest_seconds: float) -> list[Outage]:
-    """It loses everything; it is away for up to `longest_seconds`."""
+    """It loses everything; for up to `longest_seconds` it is away, or stands still."""
     alone = asyncio.Lock()
 
     async def flush(chance: random.Random) -> None:
@@ -27,7 +27,13 @@ def of_redis(server: RedisServer, longest_seconds: float) -> list[Outage]:
             await asyncio.sleep(chance.uniform(0.2, longest_seconds))
             await asyncio.to_thread(server.start)
 
-    return [("flushes of Redis", flush), ("restarts of Redis", stop)]
+    async def stall(chance: random.Random) -> None:
+        async with alone:
+            os.kill(server.pid, signal.SIGSTOP)
+            await asyncio.sleep(chance.uniform(0.2, longest_seconds))
+            os.kill(server.pid, signal.SIGCONT)
+
+    return [("flushes of Redis", flush), ("restarts of Redis", stop), ("stalls of Redis", stall)]
 
 
 def of_postgres(server: PostgresServer, longest_seconds: float) -> list[Outage]:

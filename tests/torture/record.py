@@ -16,6 +16,16 @@ _JOB = (
     "concurrency_key, lease_token, submitted_at"
 )
 
+_LEFT_OVER = [
+    f"SELECT '{table} of ' || {column} FROM {table} WHERE {column} NOT IN (SELECT id FROM millrace_jobs)"
+    for table, column in (
+        ("millrace_job_events", "job_id"),
+        ("millrace_job_logs", "job_id"),
+        ("millrace_job_edges", "parent_id"),
+        ("millrace_job_edges", "child_id"),
+    )
+]
+
 
 class JobRow(NamedTuple):
     """A job as it stands."""
@@ -85,13 +95,20 @@ class Record:
     """What there is in the tables."""
 
     def __init__(
-        self, jobs: list[JobRow], events: list[Event], lines: list[Line], ticks: list[TickRow], graphs: dict[str, str]
+        self,
+        jobs: list[JobRow],
+        events: list[Event],
+        lines: list[Line],
+        ticks: list[TickRow],
+        graphs: dict[str, str],
+        leftovers: list[str],
     ) -> None:
         self.jobs = {job.id: job for job in jobs}
         self.labels = {job.label: job for job in jobs if job.label is not None and job.schedule_id is None}
         self.graphs = graphs
         self.ticks = ticks
         self.lines = lines
+        self.leftovers = leftovers
         self.events: defaultdict[str, list[Event]] = defaultdict(list)
         for event in events:
             self.events[event.job_id].append(event)
@@ -134,6 +151,7 @@ async def read(engine: DatabaseEngine) -> Record:
         [Line(*map(_plain, row)) for row in lines],
         [TickRow(*map(_plain, row)) for row in ticks],
         dict(tuple(row) for row in graphs),
+        [text for (text,) in await engine.fetch(" UNION ALL ".join(_LEFT_OVER))],
     )
 
 

@@ -32,6 +32,8 @@ def counts(record: Record, ledger: Ledger, happened: Mapping[str, int]) -> dict[
         **dict(sorted(happened.items())),
         "jobs accepted": ledger.jobs,
         "graphs accepted": len(ledger.graphs),
+        "graphs run again": ledger.reruns,
+        "jobs removed": sum(ledger.removed.values()),
         "unique jobs that were there": ledger.duplicates,
         "submissions without a server": ledger.refused,
         "submissions without answer": len(ledger.doubtful) + len(ledger.doubtful_graphs),

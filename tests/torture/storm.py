@@ -27,6 +27,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "every": {"task": "instant", "overlap": "allow_all"},
     "again": {"task": "brief", "args": {"seconds": 0.1}, "overlap": "allow_all"},
     "apart": {"task": "apart", "args": {"seconds": 0.3}, "overlap": "buffer_one"},
+    "newest": {"task": "brief", "args": {"seconds": 1.5}, "overlap": "cancel_other"},
     "skips": {"task": "brief", "args": {"seconds": 1.5}, "overlap": "skip"},
 }
 

@@ -63,8 +63,11 @@ class Books:
             self.lines.append(Line(f"{id}-2", "end", id, 2, 2, at(1.9)))
         self.ticks = [TickRow("S", at(n), "fired", f"T{n}") for n in range(3)]
         self.graphs = {"graph": "G"}
+        self.leftovers: list[str] = []
         self.ledger = Ledger()
         self.ledger.accepted = {"A": SUCCESS, "B": SUCCESS}
+        self.ledger.removed = {"gone": True, "U1": False}
+        self.lines.append(Line("X", "start", "gone", 1, 1, at(1)))
         self.ledger.doubtful = {"U1": SUCCESS, "never stored": SUCCESS}
         self.ledger.graphs = {"G": {"n1": SUCCESS, "n2": SUCCESS}}
         self.ledger.doubtful_graphs = {"graph": {"n1": SUCCESS, "n2": SUCCESS}, "never stored": {}}
@@ -75,7 +78,7 @@ class Books:
 
     def violations(self) -> list[str]:
         """What the checks find."""
-        record = Record(list(self.jobs.values()), self.events, self.lines, self.ticks, self.graphs)
+        record = Record(list(self.jobs.values()), self.events, self.lines, self.ticks, self.graphs, self.leftovers)
         return violations(record, self.ledger, TICKS)
 
 
@@ -93,6 +96,19 @@ def change_result(books: Books) -> None:
 
 def fail_doubtful_job(books: Books) -> None:
     books.change("U1", state="dead")
+
+
+def keep_removed_job(books: Books) -> None:
+    books.ledger.removed["A"] = True
+
+
+def fail_job_that_may_be_removed(books: Books) -> None:
+    books.ledger.removed["U1"] = False
+    books.change("U1", state="dead")
+
+
+def leave_lines_over(books: Books) -> None:
+    books.leftovers.append("millrace_job_logs of X")
 
 
 def lose_node(books: Books) -> None:
@@ -186,6 +202,7 @@ def fail_tick(books: Books) -> None:
 
 BREAKS = [
     *(lose_job, fail_job, change_result, fail_doubtful_job, lose_node, fail_node, lose_graph, go_on, keep_lease),
+    *(keep_removed_job, fail_job_that_may_be_removed, leave_lines_over),
     *(end_twice, miscount_attempts, miscount_losses, claim_twice, begin_unclaimed, begin_after_the_end),
     *(invent_success, run_what_is_not_there, crowd_lane, share_name, miss_tick, double_tick, tick_between),
     *(lose_job_of_tick, double_job_of_tick, fail_tick),

@@ -58,13 +58,15 @@ class Claims(Endings, Slots):
         arguments = self.arguments()
         queued, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
         known = self._known(arguments, queue, kinds)
-        [(is_any, is_keyed, is_risky)] = await self.engine.fetch(
-            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known}), "
+        [(is_unkeyed, is_keyed, is_risky)] = await self.engine.fetch(
+            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known} AND concurrency_key IS NULL), "
             f"EXISTS (SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL), "
             f"{self._is_any_risky(risky_losses)}",
             *arguments.values,
         )
-        if not is_any:
+        # Looked up without a lock first: while all slots are taken, nobody waits for those who find that out.
+        is_keyed = is_keyed and bool(await self.with_slot(queue, kinds, 1))
+        if not is_unkeyed and not is_keyed:
             return []
         lease = (worker_id, lease_seconds)
         if not is_risky:

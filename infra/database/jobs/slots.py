@@ -23,9 +23,7 @@ class Slots(Statements):
     async def with_slot(self, queue: str, kinds: Sequence[str], limit: int, which: str = "") -> list[str]:
         """The ids of up to `limit` queued jobs that have a key with a slot left, the first in order.
 
-        `which` is a further condition.
-
-        The slots are locked already.
+        `which` is a further condition. It holds for as long as the slots are locked.
         """
         taken, full = await self._taken()
         chosen: dict[str, None] = {}

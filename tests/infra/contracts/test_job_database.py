@@ -219,9 +219,12 @@ async def many_claim(
     async def labour(jobs: JobDatabase, worker_id: str) -> None:
         nonlocal done
         while done < total:
-            for job in await claim(jobs, 5, worker_id=worker_id, **options):
+            claimed = await claim(jobs, 5, worker_id=worker_id, **options)
+            for job in claimed:
                 await work(jobs, job)
                 done += 1
+            if not claimed:
+                await asyncio.sleep(0.005)
 
     async with open_jobs(url) as first, open_jobs(url) as second, asyncio.timeout(60):
         await asyncio.gather(*(labour((first, second)[number % 2], new_id()) for number in range(workers)))

@@ -326,6 +326,8 @@ async def test_a_job_that_listens_is_canceled_soon(stage: Stage, name: str) -> N
     assert [event["type"] for event in await stage.get(f"{JOBS}/{id}/$events")][-2:] == ["canceling", "canceled"]
 
 
+# It takes its time, and the process is the same on both.
+@pytest.mark.parametrize("stage", ["alone"], indirect=True)
 async def test_a_job_that_does_not_listen_is_canceled_by_force(stage: Stage) -> None:
     id = await stage.submit("sulk")
     pid = await process_of(stage, id)

@@ -290,6 +290,7 @@ async def test_a_result_beyond_the_limit_fails_its_job_and_says_so(stage: Stage)
     assert job["error"].startswith("ValueError: the result has 1048577 bytes of JSON and 1048576 are allowed")
 
 
+@pytest.mark.parametrize("stage", ["alone"], indirect=True)
 async def test_health_answers_at_once_while_jobs_burn_every_core(stage: Stage) -> None:
     ids = [await stage.submit("burn") for _ in range(2)]
 

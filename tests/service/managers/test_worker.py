@@ -60,30 +60,27 @@ async def test_a_task_that_asks_for_time_gets_exactly_that(service: Works, queue
             assert (await service.ended(job)).attempt == 4
 
 
-@pytest.mark.parametrize(
-    "task, state, error",
-    [
-        (tasks.give_up, JobState.FAILED, "tests.service.managers.works.OwnMistake: never again"),
-        (tasks.dawdle, JobState.DEAD, "TimeoutError: the task took longer than 0.05 s and was stopped"),
-        (tasks.time_out, JobState.FAILED, "TimeoutError: of my own"),
-        (tasks.cancel_itself, JobState.FAILED, "asyncio.exceptions.CancelledError: me"),
-        (tasks.be_canceled, JobState.FAILED, "asyncio.exceptions.CancelledError"),
-        (tasks.leave, JobState.FAILED, "SystemExit: 3"),
-        (tasks.be_odd, JobState.FAILED, "tests.service.managers.works.Odd: as ever"),
-        (tasks.give_up_by_itself, JobState.FAILED, "domain.tasks.Canceled"),
-        (tasks.return_object, JobState.FAILED, "TypeError: the task returned a object that is no JSON: "),
-        (tasks.return_too_much, JobState.FAILED, "ValueError: the result has 1048578 bytes of JSON and 1048576 are"),
-        (tasks.return_surrogate, JobState.FAILED, "TypeError: the task returned a str that is no JSON: "),
-    ],
-)
-async def test_every_way_to_fail_is_recorded_and_the_worker_goes_on(
-    service: Works, queue: str, task: Any, state: JobState, error: str
-) -> None:
-    job = await service.add(task, queue=queue)
+FAILURES = [
+    (tasks.give_up, JobState.FAILED, "tests.service.managers.works.OwnMistake: never again"),
+    (tasks.dawdle, JobState.DEAD, "TimeoutError: the task took longer than 0.05 s and was stopped"),
+    (tasks.time_out, JobState.FAILED, "TimeoutError: of my own"),
+    (tasks.cancel_itself, JobState.FAILED, "asyncio.exceptions.CancelledError: me"),
+    (tasks.be_canceled, JobState.FAILED, "asyncio.exceptions.CancelledError"),
+    (tasks.leave, JobState.FAILED, "SystemExit: 3"),
+    (tasks.be_odd, JobState.FAILED, "tests.service.managers.works.Odd: as ever"),
+    (tasks.give_up_by_itself, JobState.FAILED, "domain.tasks.Canceled"),
+    (tasks.return_object, JobState.FAILED, "TypeError: the task returned a object that is no JSON: "),
+    (tasks.return_too_much, JobState.FAILED, "ValueError: the result has 1048578 bytes of JSON and 1048576 are"),
+    (tasks.return_surrogate, JobState.FAILED, "TypeError: the task returned a str that is no JSON: ")
+]
+
+
+async def test_every_way_to_fail_is_recorded_and_the_worker_goes_on(service: Works, queue: str) -> None:
+    jobs = [(await service.add(task, queue=queue), state, error) for task, state, error in FAILURES]
     async with service.working(queue):
-        ended = await service.ended(job)
-        assert ended.error is not None
-        assert (ended.state, ended.error[: len(error)]) == (state, error)
+        for job, state, error in jobs:
+            ended = await service.ended(job)
+            assert (ended.state, (ended.error or "")[: len(error)]) == (state, error)
         after = await service.add(tasks.echo, 5, queue=queue)
         assert (await service.ended(after)).state is JobState.COMPLETED
 
