@@ -45,6 +45,7 @@ class Lifespan:
         self._starts = tuple(starts)
         self._stops = tuple(stops)
         self._is_logging = is_logging
+        self._worker: Worker | None = None
 
     @asynccontextmanager
     async def __call__(self, app: Litestar) -> AsyncIterator[None]:
@@ -81,13 +82,20 @@ class Lifespan:
             yield
         finally:
             self._running.draining.set()
-            await working
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError:
+                # Somebody is in a hurry: what still runs is handed back at once.
+                if self._worker is not None:
+                    self._worker.hurry()
+                await working
+                raise
 
     async def _work(self, background: Opened) -> None:
         """Have a worker at work until the service stops; one that fails is replaced."""
         draining = self._running.draining
         while True:
-            worker = background.make_worker(background.options)
+            worker = self._worker = background.make_worker(background.options)
             stopping = asyncio.create_task(_stop_with(worker, draining))
             try:
                 await worker.run()

@@ -105,6 +105,7 @@ class Worker:
         self._has_work = asyncio.Event()
         self._has_ended = asyncio.Event()
         self._is_claiming = True
+        self._claims = asyncio.Lock()
         self._is_stopped = asyncio.Event()
         self._is_hurried = asyncio.Event()
         self._is_idle = asyncio.Event()
@@ -175,6 +176,10 @@ class Worker:
         """Claim nothing more, let what runs go on for the time of grace, hand back the rest, and end."""
         self._is_claiming = False
         self._has_work.set()
+        # Who cancels a claim that is under way does not learn which jobs it has got, and nobody else gets them either.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_seconds), self._claims:
+                pass
         waiting = {asyncio.create_task(self._is_idle.wait()), asyncio.create_task(self._is_hurried.wait())}
         _, pending = await asyncio.wait(
             waiting, timeout=self.options.grace_seconds, return_when=asyncio.FIRST_COMPLETED
@@ -183,11 +188,15 @@ class Worker:
             task.cancel()
         for run in self._active.values():
             run.stop(Stop.GIVEN_BACK)
-        # The database may be away; its leases then run out by themselves.
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(5.0, self.options.lease_seconds)):
+            async with asyncio.timeout(self._patience_seconds):
                 await self._is_idle.wait()
         self._is_stopped.set()
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long a worker that stops waits for its database, which may be away; its leases run out by themselves."""
+        return max(5.0, self.options.lease_seconds)
 
     def hurry(self) -> None:
         """End the time of grace of a stop that is under way."""
@@ -200,12 +209,16 @@ class Worker:
             self._has_work.clear()
             wait = self.options.poll_seconds
             if self._is_claiming:
-                found, wait = await self._steadily(self._claim, "jobs cannot be claimed")
+                found, wait = await self._steadily(self._claim_once, "jobs cannot be claimed")
                 if found:
                     continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._has_work.wait()
+
+    async def _claim_once(self) -> tuple[int, float]:
+        async with self._claims:
+            return await self._claim()
 
     async def _claim(self) -> tuple[int, float]:
         """Claim as many jobs as there is room for; returns how many there were, and how long to wait for more."""
@@ -216,7 +229,7 @@ class Worker:
         found = 0
         for kinds, room in self._rooms():
             for queue in self.options.queues:
-                if room() <= 0 or not kinds:
+                if room() <= 0 or not kinds or not self._is_claiming:
                     break
                 jobs = await self._claimed(queue, kinds, room())
                 found += len(jobs)

@@ -1,5 +1,6 @@
 """Background work put together: who works, what tasks can reach, and that nothing stays behind."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -168,6 +169,34 @@ async def test_nothing_stays_behind(tmp_path: Path) -> None:
         store = container.background.managers.jobs.store
         assert [job.state for job in await store.find_many(jobs)] == [JobState.QUEUED] * 2
         assert await store.workers(within_seconds=60) == []
+
+
+async def test_a_service_in_a_hurry_does_not_wait_for_its_jobs_and_hands_them_back(tmp_path: Path) -> None:
+    app = jobs_service.builder(f"sqlite:///{tmp_path / 'works.db'}").with_jobs(grace_seconds=3600).build(Settings())
+    is_open, must_close = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            is_open.set()
+            await must_close.wait()
+
+    living = asyncio.create_task(live())
+    await is_open.wait()
+    id = (await app.jobs.submit("hold")).job.id
+
+    async def is_running() -> bool:
+        return (await app.jobs.get(id)).state is JobState.RUNNING
+
+    await eventually(is_running)
+    must_close.set()
+    await app.running.draining.wait()
+    living.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await living
+    async with open_container(app.settings, app.design) as container:
+        assert container.background is not None
+        [job] = await container.background.managers.jobs.store.find_many([id])
+    assert (job.state, job.attempt, job.lease_token) == (JobState.QUEUED, 0, None)
 
 
 async def test_a_service_that_starts_again_goes_on_where_it_was(make: Callable[..., Service]) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the servers behind a service, once each: they are emptied, stopped, killed, and started again."""
+"""What happens to the servers behind a service: they are emptied, stopped, killed, and started again."""
 
 import asyncio
 import os

@@ -45,8 +45,8 @@ class Endings(Statements):
         update = (
             f"UPDATE {self.table} SET state = CASE WHEN {is_stopped} THEN {_CANCELED} ELSE r_state END, "
             f"status = CASE WHEN {is_stopped} THEN 'canceled' ELSE r_status END, "
-            f"attempt = attempt - r_undo, result = r_result{json}, result_ref = r_ref, artifact_id = r_artifact, "
-            f"error = r_error, error_traceback = r_traceback, "
+            f"attempt = attempt - CASE WHEN {is_stopped} THEN 0 ELSE r_undo END, result = r_result{json}, "
+            f"result_ref = r_ref, artifact_id = r_artifact, error = r_error, error_traceback = r_traceback, "
             f"finished_at = CASE WHEN {is_final} THEN {self.now} END, "
             f"run_at = CASE WHEN r_delay IS NOT NULL THEN {self.dialect.later('r_delay')} ELSE run_at END, "
             f"lease_token = NULL, lease_until = NULL, updated_at = {self.now}, revision = revision + 1 "

@@ -75,9 +75,14 @@ class History(Statements):
         arguments = self.arguments()
         queue, priority, id = (arguments.bind(value) for value in (job.queue, job.priority, job.id))
         own = f"SELECT run_at FROM {self.table} WHERE id = {id}"
+        is_before = (
+            f"state = '{JobState.QUEUED}' AND queue = {queue} "
+            f"AND (priority > {priority} OR (priority = {priority} AND (run_at, id) < (({own}), {id})))"
+        )
+        claim, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
         [(count,)] = await self.engine.fetch(
-            f"SELECT count(*) FROM {self.table} WHERE state = '{JobState.QUEUED}' AND queue = {queue} "
-            f"AND (priority > {priority} OR (priority = {priority} AND (run_at, id) < (({own}), {id})))",
+            f"SELECT (SELECT count(*) FROM {claim} WHERE {is_before} AND concurrency_key IS NULL) + "
+            f"(SELECT count(*) FROM {keyed} WHERE {is_before} AND concurrency_key IS NOT NULL)",
             *arguments.values,
         )
         return int(count)

@@ -10,7 +10,7 @@ DESCRIPTION = "indexes of jobs and ticks"
 INDEXES = {
     # The last columns are not searched for: by them what stands first and is for others is passed over quickly.
     "millrace_jobs_claim": (
-        "ON millrace_jobs (queue, priority DESC, run_at, id, kind, concurrency_key) WHERE state = 'queued'"
+        "ON millrace_jobs (queue, priority DESC, run_at, id, kind) WHERE state = 'queued' AND concurrency_key IS NULL"
     ),
     "millrace_jobs_keyed": (
         "ON millrace_jobs (queue, priority DESC, run_at, id, kind, concurrency_key) "

@@ -515,6 +515,14 @@ async def test_a_run_that_was_given_back_does_not_count(jobs: JobDatabase) -> No
     assert await event_types(jobs, job.id) == ["submitted", "running", "released", "running"]
 
 
+async def test_a_run_that_was_given_back_counts_when_the_job_was_canceled_meanwhile(jobs: JobDatabase) -> None:
+    job = await running(jobs)
+    await jobs.cancel([job.id])
+    [ended] = (await finish(jobs, job, state=JobState.QUEUED, is_undone=True)).jobs
+    check(ended)
+    assert (ended.state, ended.attempt) == (JobState.CANCELED, 1)
+
+
 @pytest.mark.parametrize(
     "state, expected",
     [

@@ -172,7 +172,7 @@ class JobMachine(RuleBasedStateMachine):
         last = ending(known.row, end, delay_seconds=delay, is_undone=end is S.QUEUED, result=b"1", error="E")
         ended = self.run(self.jobs.finish([last]))
         assert [job.id for job in ended.jobs] == [known.id]
-        known.attempt -= end is S.QUEUED
+        known.attempt -= end is S.QUEUED and known.state is S.RUNNING
         if end is S.RETRYING:
             known.is_due = is_due
         self.become(known, end if known.state is S.RUNNING or end is S.COMPLETED else S.CANCELED)

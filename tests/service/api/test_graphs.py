@@ -181,14 +181,12 @@ WRONG: list[tuple[Any, list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize("body, pointers, words", WRONG)
-async def test_a_wrong_graph_is_refused_with_every_wrong_field_and_nothing_is_written(
-    stage: Stage, body: Any, pointers: list[str], words: str
-) -> None:
+async def test_a_wrong_graph_is_refused_with_every_wrong_field_and_nothing_is_written(stage: Stage) -> None:
     before = await counts(stage)
-    problem = await stage.post(GRAPHS, body, status=422)
-    assert sorted({error["pointer"] for error in problem["errors"]}) == pointers
-    assert any(words in error["msg"] for error in problem["errors"])
+    for body, pointers, words in WRONG:
+        problem = await stage.post(GRAPHS, body, status=422)
+        assert sorted({error["pointer"] for error in problem["errors"]}) == pointers, body
+        assert any(words in error["msg"] for error in problem["errors"]), body
     assert await counts(stage) == before
 
 

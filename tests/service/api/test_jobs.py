@@ -112,34 +112,34 @@ async def test_the_schema_is_that_of_the_list(stage: Stage) -> None:
     assert "status" in schema["x-query"]["filterable"]
 
 
-@pytest.mark.parametrize("method, verb", OPERATIONS)
-async def test_a_job_that_does_not_exist_is_not_found(stage: Stage, method: str, verb: str) -> None:
-    reply = await stage.client.request(method, f"{JOBS}/{UNKNOWN}{verb}")
-    body = reply.json()
-    assert (reply.status_code, reply.headers["content-type"]) == (404, "application/problem+json")
-    assert body.pop("trace_id") == reply.headers["x-request-id"]
-    assert body == {
-        "type": "urn:servicekit:error:not-found",
-        "title": "Resource Not Found",
-        "status": 404,
-        "detail": f"Job with id {UNKNOWN} not found",
-        "instance": f"{JOBS}/{UNKNOWN}{verb}",
-    }
+async def test_a_job_that_does_not_exist_is_not_found(stage: Stage) -> None:
+    for method, verb in OPERATIONS:
+        reply = await stage.client.request(method, f"{JOBS}/{UNKNOWN}{verb}")
+        body = reply.json()
+        assert (reply.status_code, reply.headers["content-type"]) == (404, "application/problem+json")
+        assert body.pop("trace_id") == reply.headers["x-request-id"]
+        assert body == {
+            "type": "urn:servicekit:error:not-found",
+            "title": "Resource Not Found",
+            "status": 404,
+            "detail": f"Job with id {UNKNOWN} not found",
+            "instance": f"{JOBS}/{UNKNOWN}{verb}",
+        }
 
 
-@pytest.mark.parametrize("method, verb", OPERATIONS)
-async def test_what_is_no_id_is_refused(stage: Stage, method: str, verb: str) -> None:
-    reply = await stage.client.request(method, f"{JOBS}/zzz{verb}")
-    body = reply.json()
-    assert (reply.status_code, reply.headers["content-type"]) == (400, "application/problem+json")
-    assert body.pop("trace_id") == reply.headers["x-request-id"]
-    assert body == {
-        "type": "urn:servicekit:error:invalid-ulid",
-        "title": "Invalid ULID Format",
-        "status": 400,
-        "detail": "Invalid job ID format: zzz",
-        "instance": f"{JOBS}/zzz{verb}",
-    }
+async def test_what_is_no_id_is_refused(stage: Stage) -> None:
+    for method, verb in OPERATIONS:
+        reply = await stage.client.request(method, f"{JOBS}/zzz{verb}")
+        body = reply.json()
+        assert (reply.status_code, reply.headers["content-type"]) == (400, "application/problem+json")
+        assert body.pop("trace_id") == reply.headers["x-request-id"]
+        assert body == {
+            "type": "urn:servicekit:error:invalid-ulid",
+            "title": "Invalid ULID Format",
+            "status": 400,
+            "detail": "Invalid job ID format: zzz",
+            "instance": f"{JOBS}/zzz{verb}",
+        }
 
 
 async def test_ids_are_taken_in_lower_case_too(stage: Stage) -> None:
@@ -284,20 +284,11 @@ async def test_a_client_that_has_the_present_version_is_told_so(stage: Stage) ->
     assert await stage.get(f"{JOBS}/{id}", params={"fields": "state,kind"}) == {"state": "completed", "kind": "hold"}
 
 
-@pytest.mark.parametrize(
-    "method, path",
-    [
-        ("GET", "/$stats"),
-        ("GET", "/$schema"),
-        ("POST", "/$requeue"),
-        ("POST", "/$query"),
-        *(pair for pair in OPERATIONS if pair != ("GET", "/$stream")),
-    ],
-)
-async def test_unknown_parameters_are_named(stage: Stage, method: str, path: str) -> None:
-    where = path if path in {"/$stats", "/$schema", "/$requeue", "/$query"} else f"/{UNKNOWN}{path}"
-    reply = await stage.client.request(method, f"{JOBS}{where}", params={"colour": "red"})
-    assert (reply.status_code, reply.json()["errors"][0]["loc"]) == (400, ["query", "colour"])
+async def test_unknown_parameters_are_named(stage: Stage) -> None:
+    of_all = [("GET", "/$stats"), ("GET", "/$schema"), ("GET", "/$dead"), ("POST", "/$requeue"), ("POST", "/$query")]
+    for method, path in [*of_all, *((method, f"/{UNKNOWN}{verb}") for method, verb in OPERATIONS)]:
+        reply = await stage.client.request(method, f"{JOBS}{path}", params={"colour": "red"})
+        assert (reply.status_code, reply.json()["errors"][0]["loc"]) == (400, ["query", "colour"]), path
 
 
 # Canceling
@@ -407,12 +398,12 @@ async def test_events_and_logs_are_read_in_pieces(stage: Stage) -> None:
     assert await stage.get(f"{JOBS}/{id}/$logs", params={"after": logs[0]["sequence"], "limit": 1}) == logs[1:2]
 
 
-@pytest.mark.parametrize("value", ["-1", "x", "", "1.5", "9" * 30, "²"])
 @pytest.mark.parametrize("verb", ["events", "logs"])
-async def test_pieces_that_do_not_exist_are_refused(stage: Stage, verb: str, value: str) -> None:
-    for name in ("after", "limit"):
-        problem = await stage.get(f"{JOBS}/{UNKNOWN}/${verb}", params={name: value}, status=400)
-        assert problem["errors"][0]["loc"] == ["query", name]
+async def test_pieces_that_do_not_exist_are_refused(stage: Stage, verb: str) -> None:
+    for value in ("-1", "x", "", "1.5", "9" * 30, "²"):
+        for name in ("after", "limit"):
+            problem = await stage.get(f"{JOBS}/{UNKNOWN}/${verb}", params={name: value}, status=400)
+            assert problem["errors"][0]["loc"] == ["query", name], value
     problem = await stage.get(f"{JOBS}/{UNKNOWN}/${verb}", params={"before": "1"}, status=400)
     assert problem["errors"][0]["allowed"] == ["after", "limit"]
 
@@ -436,14 +427,13 @@ async def test_progress_is_seen_while_the_job_runs(stage: Stage) -> None:
     assert [line["text"] for line in await stage.get(f"{JOBS}/{id}/$logs")] == ["first", "second"]
 
 
-@pytest.mark.parametrize(
-    "value", [None, 0, 2**70, -0.5, "é\U0001f600", [1, [2, {"a": None}]], {"b": 1, "a": [True]}, 123456789.123456789]
-)
-async def test_a_result_is_exactly_what_the_task_returned(stage: Stage, value: Any) -> None:
-    job = await stage.run("echo", {"value": value})
-    assert await stage.get(f"{JOBS}/{job['id']}/$result") == value
-    assert job["result_ref"] == (None if value is None else f"job:{job['id']}")
-    assert job["args"] == {"value": value}
+async def test_a_result_is_exactly_what_the_task_returned(stage: Stage) -> None:
+    values = (None, 0, 2**70, -0.5, "é\U0001f600", [1, [2, {"a": None}]], {"b": 1, "a": [True]}, 123456789.123456789)
+    for value in values:
+        job = await stage.run("echo", {"value": value})
+        assert await stage.get(f"{JOBS}/{job['id']}/$result") == value
+        assert job["result_ref"] == (None if value is None else f"job:{job['id']}")
+        assert job["args"] == {"value": value}
 
 
 async def test_only_a_completed_job_has_a_result(stage: Stage) -> None:
@@ -619,20 +609,18 @@ async def test_dead_jobs_are_listed_and_can_be_run_again(stage: Stage) -> None:
     assert await stage.post(f"{JOBS}/$requeue", {"ids": []}, status=200) == {"requeued": []}
 
 
-@pytest.mark.parametrize(
-    "body, pointer",
-    [
+async def test_a_request_to_run_dead_jobs_again_is_checked(stage: Stage) -> None:
+    wrong: list[tuple[Any, str]] = [
         ({"ids": ["zzz"]}, "/ids/0"),
         ({"ids": "all"}, "/ids"),
         ({"limit": 0}, "/limit"),
         ({"limit": 1_001}, "/limit"),
         ({"id": UNKNOWN}, "/id"),
         ([], ""),
-    ],
-)
-async def test_a_request_to_run_dead_jobs_again_is_checked(stage: Stage, body: Any, pointer: str) -> None:
-    problem = await stage.post(f"{JOBS}/$requeue", body, status=422)
-    assert problem["errors"][0]["pointer"] == pointer
+    ]
+    for body, pointer in wrong:
+        problem = await stage.post(f"{JOBS}/$requeue", body, status=422)
+        assert problem["errors"][0]["pointer"] == pointer
 
 
 @pytest.mark.parametrize("method, path", [("POST", ""), ("PUT", "/{id}"), ("PATCH", "/{id}")])

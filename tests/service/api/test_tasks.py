@@ -195,80 +195,78 @@ async def count(stage: Stage) -> int:
     return int((await stage.get(f"{JOBS}/$stats"))["total"])
 
 
-@pytest.mark.parametrize(
-    "body, pointers",
-    [
-        ({}, ["/args/first"]),
-        ({"args": {"first": "1"}}, ["/args/first"]),
-        ({"args": {"first": 1.5, "second": 1_001, "third": 3}}, ["/args/first", "/args/second", "/args/third"]),
-        ({"args": {"first": None}}, ["/args/first"]),
-        ({"args": [1]}, ["/args"]),
-        ({"args": None}, ["/args"]),
-        ({"args": {"first": {"$ref": "other"}}}, ["/args"]),
-        ({"args": {"first": 1}, "prio": 1, "run_att": "x"}, ["/prio", "/run_att"]),
-        ({"args": {"first": 1}, "priority": 1_001}, ["/priority"]),
-        ({"args": {"first": 1}, "priority": 1.5}, ["/priority"]),
-        ({"args": {"first": 1}, "queue": "a b"}, ["/queue"]),
-        ({"args": {"first": 1}, "queue": ""}, ["/queue"]),
-        ({"args": {"first": 1}, "queue": "q" * 101}, ["/queue"]),
-        ({"args": {"first": 1}, "queue": "q\n"}, ["/queue"]),
-        ({"args": {"first": 1}, "label": "l" * 201}, ["/label"]),
-        ({"args": {"first": 1}, "label": "nul\0"}, ["/label"]),
-        ({"args": {"first": 1}, "tags": ["a b"]}, ["/tags/0"]),
-        ({"args": {"first": 1}, "tags": ["a"] * 51}, ["/tags"]),
-        ({"args": {"first": 1}, "unique_key": ""}, ["/unique_key"]),
-        ({"args": {"first": 1}, "concurrency_key": "k" * 201}, ["/concurrency_key"]),
-        ({"args": {"first": 1}, "timeout_seconds": 0}, ["/timeout_seconds"]),
-        ({"args": {"first": 1}, "timeout_seconds": 1e9}, ["/timeout_seconds"]),
-        ({"args": {"first": 1}, "delay_seconds": -0.1}, ["/delay_seconds"]),
-        ({"args": {"first": 1}, "delay_seconds": 1e9}, ["/delay_seconds"]),
-        ({"args": {"first": 1}, "run_at": "tomorrow"}, ["/run_at"]),
-        ({"args": {"first": 1}, "run_at": "2030-01-01T00:00:00"}, ["/run_at"]),
-        ({"args": {"first": 1}, "run_at": "0001-01-01T00:00:00+14:00"}, ["/run_at"]),
-        ({"args": {"first": 1}, "run_at": "9999-12-31T23:00:00-05:00"}, ["/run_at"]),
-        ({"args": {"first": 1}, "run_at": "2030-01-01T00:00:00Z", "delay_seconds": 1}, ["/delay_seconds"]),
-        ([], [""]),
-        ("x", [""]),
-        (None, [""]),
-    ],
-)
-async def test_what_cannot_run_is_refused_with_every_wrong_field(stage: Stage, body: Any, pointers: list[str]) -> None:
+WRONG: list[tuple[Any, list[str]]] = [
+    ({}, ["/args/first"]),
+    ({"args": {"first": "1"}}, ["/args/first"]),
+    ({"args": {"first": 1.5, "second": 1_001, "third": 3}}, ["/args/first", "/args/second", "/args/third"]),
+    ({"args": {"first": None}}, ["/args/first"]),
+    ({"args": [1]}, ["/args"]),
+    ({"args": None}, ["/args"]),
+    ({"args": {"first": {"$ref": "other"}}}, ["/args"]),
+    ({"args": {"first": 1}, "prio": 1, "run_att": "x"}, ["/prio", "/run_att"]),
+    ({"args": {"first": 1}, "priority": 1_001}, ["/priority"]),
+    ({"args": {"first": 1}, "priority": 1.5}, ["/priority"]),
+    ({"args": {"first": 1}, "queue": "a b"}, ["/queue"]),
+    ({"args": {"first": 1}, "queue": ""}, ["/queue"]),
+    ({"args": {"first": 1}, "queue": "q" * 101}, ["/queue"]),
+    ({"args": {"first": 1}, "queue": "q\n"}, ["/queue"]),
+    ({"args": {"first": 1}, "label": "l" * 201}, ["/label"]),
+    ({"args": {"first": 1}, "label": "nul\0"}, ["/label"]),
+    ({"args": {"first": 1}, "tags": ["a b"]}, ["/tags/0"]),
+    ({"args": {"first": 1}, "tags": ["a"] * 51}, ["/tags"]),
+    ({"args": {"first": 1}, "unique_key": ""}, ["/unique_key"]),
+    ({"args": {"first": 1}, "concurrency_key": "k" * 201}, ["/concurrency_key"]),
+    ({"args": {"first": 1}, "timeout_seconds": 0}, ["/timeout_seconds"]),
+    ({"args": {"first": 1}, "timeout_seconds": 1e9}, ["/timeout_seconds"]),
+    ({"args": {"first": 1}, "delay_seconds": -0.1}, ["/delay_seconds"]),
+    ({"args": {"first": 1}, "delay_seconds": 1e9}, ["/delay_seconds"]),
+    ({"args": {"first": 1}, "run_at": "tomorrow"}, ["/run_at"]),
+    ({"args": {"first": 1}, "run_at": "2030-01-01T00:00:00"}, ["/run_at"]),
+    ({"args": {"first": 1}, "run_at": "0001-01-01T00:00:00+14:00"}, ["/run_at"]),
+    ({"args": {"first": 1}, "run_at": "9999-12-31T23:00:00-05:00"}, ["/run_at"]),
+    ({"args": {"first": 1}, "run_at": "2030-01-01T00:00:00Z", "delay_seconds": 1}, ["/delay_seconds"]),
+    ([], [""]),
+    ("x", [""]),
+    (None, [""]),
+]
+
+
+async def test_what_cannot_run_is_refused_with_every_wrong_field(stage: Stage) -> None:
     before = await count(stage)
-    headers = {"content-type": "application/json"}
-    reply = await stage.client.post(EXECUTE, content=msgspec.json.encode(body), headers=headers)
-    problem = reply.json()
-    assert (reply.status_code, reply.headers["content-type"]) == (422, "application/problem+json")
-    assert (problem["type"], problem["instance"]) == ("urn:servicekit:error:validation-failed", EXECUTE)
-    assert sorted(error["pointer"] for error in problem["errors"]) == pointers
-    assert all(error["loc"][0] == "body" for error in problem["errors"])
+    for body, pointers in WRONG:
+        headers = {"content-type": "application/json"}
+        reply = await stage.client.post(EXECUTE, content=msgspec.json.encode(body), headers=headers)
+        problem = reply.json()
+        assert (reply.status_code, reply.headers["content-type"]) == (422, "application/problem+json"), body
+        assert (problem["type"], problem["instance"]) == ("urn:servicekit:error:validation-failed", EXECUTE)
+        assert sorted(error["pointer"] for error in problem["errors"]) == pointers, body
+        assert all(error["loc"][0] == "body" for error in problem["errors"])
     assert await count(stage) == before
 
 
-@pytest.mark.parametrize(
-    "content, kind, status, words",
-    [
-        (b'{"args": {"first": 1}', "application/json", 422, "truncated"),
-        (b'{"args": {"first": 1}} {}', "application/json", 422, "trailing characters"),
-        (b'{"args": {"first": \xff}}', "application/json", 422, "invalid"),
-        (b'{"args": {"first": 1e999}}', "application/json", 422, "out of range"),
-        (b'{"args": {"first": NaN}}', "application/json", 422, "invalid"),
-        (b'{"label": "\\ud800"}', "application/json", 422, "truncated"),
-        (b"[" * 100_000, "application/json", 422, "nests more than 100 levels"),
-        (b'{"args":' * 101 + b"1" + b"}" * 101, "application/json", 422, "nests more than 100 levels"),
-        (b"first=1", "application/x-www-form-urlencoded", 415, "application/x-www-form-urlencoded"),
-        (b"<first>1</first>", "text/xml", 415, "text/xml"),
-        (b'{"args": {"first": 1}}', "", 422, "Content-Type: application/json"),
-        (b" ", "application/json", 422, "truncated"),
-    ],
-)
-async def test_rubbish_is_a_problem_and_nothing_is_written(
-    stage: Stage, content: bytes, kind: str, status: int, words: str
-) -> None:
+RUBBISH: list[tuple[bytes, str, int, str]] = [
+    (b'{"args": {"first": 1}', "application/json", 422, "truncated"),
+    (b'{"args": {"first": 1}} {}', "application/json", 422, "trailing characters"),
+    (b'{"args": {"first": \xff}}', "application/json", 422, "invalid"),
+    (b'{"args": {"first": 1e999}}', "application/json", 422, "out of range"),
+    (b'{"args": {"first": NaN}}', "application/json", 422, "invalid"),
+    (b'{"label": "\\ud800"}', "application/json", 422, "truncated"),
+    (b"[" * 100_000, "application/json", 422, "nests more than 100 levels"),
+    (b'{"args":' * 101 + b"1" + b"}" * 101, "application/json", 422, "nests more than 100 levels"),
+    (b"first=1", "application/x-www-form-urlencoded", 415, "application/x-www-form-urlencoded"),
+    (b"<first>1</first>", "text/xml", 415, "text/xml"),
+    (b'{"args": {"first": 1}}', "", 422, "Content-Type: application/json"),
+    (b" ", "application/json", 422, "truncated"),
+]
+
+
+async def test_rubbish_is_a_problem_and_nothing_is_written(stage: Stage) -> None:
     before = await count(stage)
-    headers = {"content-type": kind} if kind else {}
-    reply = await stage.client.post(EXECUTE, content=content, headers=headers)
-    assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json")
-    assert words in reply.json()["detail"]
+    for content, kind, status, words in RUBBISH:
+        headers = {"content-type": kind} if kind else {}
+        reply = await stage.client.post(EXECUTE, content=content, headers=headers)
+        assert (reply.status_code, reply.headers["content-type"]) == (status, "application/problem+json"), words
+        assert words in reply.json()["detail"]
     assert await count(stage) == before
 
 

@@ -64,10 +64,11 @@ def test_a_list_can_be_narrowed(run: Command, tmp_path: Path) -> None:
         assert [line.split()[2] for line in run("jobs", "ls", *arguments).out.splitlines()] == kinds, arguments
 
 
-def test_a_job_is_shown_with_why_and_its_history(service: Command) -> None:
+def test_a_job_is_shown_with_why_and_its_history(run: Command, tmp_path: Path) -> None:
+    module(tmp_path)
     id = submit("fail")
     run_all()
-    lines = service("jobs", "show", id.lower()).out.splitlines()
+    lines = run("jobs", "show", id.lower()).out.splitlines()
     fields = dict(line.split(maxsplit=1) for line in lines if line[0].isalpha())
     assert (fields["id"], fields["state"], fields["kind"], fields["attempt"]) == (id, "failed", "fail", "1")
     assert fields["why"] == "failed: ValueError: no luck,"
@@ -77,7 +78,7 @@ def test_a_job_is_shown_with_why_and_its_history(service: Command) -> None:
     assert "lease_token" not in fields
     history = [line.split(maxsplit=2)[1] for line in lines if line.startswith("2")]
     assert history == ["submitted", "running", "failed"]
-    shown = msgspec.json.decode(service("jobs", "show", id, "--json").out)
+    shown = msgspec.json.decode(run("jobs", "show", id, "--json").out)
     assert (shown["id"], shown["error"]) == (id, "ValueError: no luck,\nnone at all")
     assert [event["type"] for event in shown["events"]] == ["submitted", "running", "failed"]
 
@@ -99,14 +100,15 @@ def test_jobs_are_canceled_and_retried(service: Command) -> None:
     assert said.err == f"millrace: Job {second} is queued; only one that has ended can be run again\n"
 
 
-def test_all_that_a_job_wrote_is_printed(service: Command) -> None:
+def test_all_that_a_job_wrote_is_printed(run: Command, tmp_path: Path) -> None:
+    module(tmp_path)
     id = submit("talk", value=1_500)
     run_all()
-    lines = service("jobs", "logs", id).out.splitlines()
+    lines = run("jobs", "logs", id).out.splitlines()
     assert [line.split(maxsplit=2)[1:] for line in lines] == [["log", f"line {number}"] for number in range(1_500)]
-    encoded = service("jobs", "logs", id, "--json").out.splitlines()
+    encoded = run("jobs", "logs", id, "--json").out.splitlines()
     assert [msgspec.json.decode(line)["text"] for line in encoded[:2]] == ["line 0", "line 1"]
-    assert service("jobs", "logs", submit("add")).out == ""
+    assert run("jobs", "logs", submit("add")).out == ""
 
 
 @pytest.mark.parametrize("verb", ["show", "cancel", "retry", "logs"])

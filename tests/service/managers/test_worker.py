@@ -71,7 +71,7 @@ FAILURES = [
     (tasks.give_up_by_itself, JobState.FAILED, "domain.tasks.Canceled"),
     (tasks.return_object, JobState.FAILED, "TypeError: the task returned a object that is no JSON: "),
     (tasks.return_too_much, JobState.FAILED, "ValueError: the result has 1048578 bytes of JSON and 1048576 are"),
-    (tasks.return_surrogate, JobState.FAILED, "TypeError: the task returned a str that is no JSON: ")
+    (tasks.return_surrogate, JobState.FAILED, "TypeError: the task returned a str that is no JSON: "),
 ]
 
 
@@ -302,6 +302,8 @@ async def test_what_does_not_finish_is_handed_back_and_taken_over_at_once(
             assert again.started_at is not None
             assert again.started_at - busy.submitted_at < timedelta(seconds=15)
             assert await service.types(job) == ["submitted", "running", "released", "running"]
+    # Nobody took it up again in the middle of leaving.
+    assert (await service.get(job)).state is JobState.QUEUED
 
 
 async def test_who_is_in_a_hurry_does_not_wait_for_the_time_of_grace(service: Works, queue: str) -> None:
