@@ -1,5 +1,6 @@
 """What every test may ask for: real servers, and an empty database of either kind."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,19 @@ from tests.servers import Postgres, postgres, redis
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """The event loop the service runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Commands set up logging for their process, which here is that of all tests."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    # Those of pytest come and go by themselves.
+    for handler in [handler for handler in root.handlers if handler.get_name() == "millrace"]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def jobs_router(resource: Resource[Job], running: Running, tags: list[str]) -> R
     """The routes of jobs under the path of their resource."""
     routes = ResourceRoutes(resource, Bodies(resource), running)
     handlers: list[ControllerRouterHandler] = [routes.query(), routes.find()]
-    handlers += [_find_all(running), _schema(), *_reads(running), *_changes(running)]
+    handlers += [_find_all(running), _schema(), *_reads(running), *_changes(running), *_dead(running)]
     return Router(path=resource.path, route_handlers=handlers, tags=tags)
 
 
@@ -192,6 +192,22 @@ def _changes(running: Running) -> list[Any]:
         no_parameters(request.scope)
         return await _jobs(running).retry(id)
 
+    @delete(
+        "/{id:str}",
+        status_code=HTTP_204_NO_CONTENT,
+        summary="Cancel the job and remove it",
+        operation_id="jobs_delete",
+        opt=documents(errors=["404"]),
+    )
+    async def remove(request: AnyRequest, id: FromPath[str]) -> None:
+        no_parameters(request.scope)
+        await _jobs(running).delete(id)
+
+    return [cancel, retry, remove]
+
+
+def _dead(running: Running) -> list[Any]:
+    """The jobs that have used up their attempts."""
     which = documents(body=RequeueRequest, is_body_optional=True, example={"limit": 100}, errors=["409"])
 
     @post(
@@ -214,18 +230,7 @@ def _changes(running: Running) -> list[Any]:
         query = parse_parameters(manager.resource, given, key=running.secret)
         return list_response(request, manager.resource, query, await manager.page(query), running.secret)
 
-    @delete(
-        "/{id:str}",
-        status_code=HTTP_204_NO_CONTENT,
-        summary="Cancel the job and remove it",
-        operation_id="jobs_delete",
-        opt=documents(errors=["404"]),
-    )
-    async def remove(request: AnyRequest, id: FromPath[str]) -> None:
-        no_parameters(request.scope)
-        await _jobs(running).delete(id)
-
-    return [cancel, retry, requeue, dead, remove]
+    return [requeue, dead]
 
 
 def _jobs(running: Running) -> Jobs:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from domain.context import Context, acting_as
-from domain.errors import Invalid
+from domain.errors import Invalid, Unavailable
 from domain.job_ports import JobQueue
 from domain.jobs import Job
 from domain.ports import Runner
@@ -18,6 +18,8 @@ from service.managers.reports import Report
 
 _encode = msgspec.json.Encoder().encode
 CANCELED = RunEnd(reason=Reason.CANCELED)
+# How soon a database that is away is asked again for what a run begins with.
+PAUSE_SECONDS = 0.25
 
 
 class Stop(enum.Enum):
@@ -149,12 +151,20 @@ class Runs:
             # What it raises when it is stopped is its way to stop.
             return CANCELED if run.stopped is not None else raised(error, run.task)
 
+    async def _results(self, ids: list[str]) -> dict[str, bytes | None]:
+        """The results of jobs, however long that takes: it is no fault of a job that the database is away."""
+        while True:
+            try:
+                return await self._queue.results(ids)
+            except Unavailable:
+                await asyncio.sleep(PAUSE_SECONDS)
+
     async def _arguments(self, job: Job) -> dict[str, Any]:
         """The arguments with the results of other jobs put in. Raises `Invalid` when one of them is gone."""
         wanted = {reference: reference.removeprefix("job:") for reference in references(job.args)}
         if not wanted:
             return job.args
-        results = await self._queue.results(sorted(set(wanted.values())))
+        results = await self._results(sorted(set(wanted.values())))
         missing = [id for id in wanted.values() if id not in results]
         if missing:
             raise Invalid(f"The result of job {missing[0]} is not there any more")

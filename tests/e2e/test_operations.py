@@ -169,7 +169,9 @@ def test_replicas_that_start_together_migrate_once(folder: Path, postgres_url: s
         assert {len(httpx.get(f"{replica.url}{ITEMS}").json()) for replica in replicas} == {3}
         assert [replica.end() for replica in replicas] == [0, 0, 0]
     said = millrace("migrate", "status", folder=folder, variables=variables).stdout
-    assert [line.split()[:2] for line in said.splitlines()] == [["applied", "millrace"], ["applied", "shop"]]
+    *own, last = [line.split()[:2] for line in said.splitlines()]
+    assert own == [["applied", "millrace"]] * len(own)
+    assert last == ["applied", "shop"]
 
 
 def test_a_database_that_goes_and_comes_back_needs_no_restart(folder: Path) -> None:

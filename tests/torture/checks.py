@@ -47,7 +47,8 @@ def _promises(record: Record, ledger: Ledger) -> Iterator[str]:
 
 def _kept(job: JobRow, promise: Promise) -> Iterator[str]:
     if JobState(job.state) not in promise.states:
-        yield f"job {job.id} ({job.kind}, node {job.node}) is {job.state} and should be {sorted(promise.states)}"
+        wanted = " or ".join(sorted(promise.states))
+        yield f"job {job.id} ({job.kind}, node {job.node}) is {job.state} and should be {wanted}: {job.error}"
     if promise.result is not None and job.result != promise.result:
         yield f"job {job.id} ({job.kind}, node {job.node}) returned {job.result} and should have {promise.result}"
 

@@ -13,7 +13,7 @@ from tests.torture.witness import END, START, TABLE
 
 _JOB = (
     "id, kind, label, state, status, attempt, losses, finished_at, result, graph_id, node, schedule_id, unique_key, "
-    "concurrency_key, lease_token, submitted_at"
+    "concurrency_key, lease_token, submitted_at, error"
 )
 
 _LEFT_OVER = [
@@ -46,6 +46,7 @@ class JobRow(NamedTuple):
     concurrency_key: str | None
     lease_token: str | None
     submitted_at: datetime
+    error: str | None
 
     @property
     def is_final(self) -> bool:

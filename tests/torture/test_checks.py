@@ -38,6 +38,7 @@ def job(id: str, **values: object) -> JobRow:
         concurrency_key=None,
         lease_token=None,
         submitted_at=NOON,
+        error=None,
     )
     return row._replace(**values)  # type: ignore[arg-type]
 

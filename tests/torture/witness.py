@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ from domain.errors import Unavailable
 from domain.tasks import RunningJob
 from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
 from infra.database.query import Arguments
-from tests.processes import ROOT
+from tests.processes import PATIENCE_SECONDS, ROOT
 
 TABLE = "torture_witness"
 START, END, FAILED = "start", "end", "failed"
@@ -23,11 +24,24 @@ _MOMENT = {"sqlite": "TEXT", "postgres": "TIMESTAMPTZ"}
 async def opened(url: str) -> AsyncIterator[DatabaseEngine]:
     """A connection to the database."""
     engine = create_engine(DatabaseOptions(url=url, pool_size=1, max_overflow=2), home=ROOT, name="torture")
-    await engine.start()
+    await _start(engine)
     try:
         yield engine
     finally:
         await engine.stop()
+
+
+async def _start(engine: DatabaseEngine) -> None:
+    give_up = time.monotonic() + 2 * PATIENCE_SECONDS
+    while True:
+        try:
+            await engine.start()
+            return
+        except Unavailable:
+            # Its server may go away once more while it is being connected to.
+            if time.monotonic() > give_up:
+                raise
+            await asyncio.sleep(0.1)
 
 
 async def create(engine: DatabaseEngine) -> None:

@@ -219,6 +219,8 @@ HEAVY = (surroundings_of_a_process, chatter, grind, burn, sulk)
 
 def builder(url: str) -> ServiceBuilder:
     """The service on the database at `url`."""
+    # They belong to the loop of those who wait for them.
+    gates.clear()
     return (
         ServiceBuilder(info=ServiceInfo(id="works", display_name="Works"))
         .with_database(url)
@@ -339,8 +341,6 @@ async def staged(
     url: str, redis_url: str | None, make: Callable[[str], ServiceBuilder] = builder
 ) -> AsyncIterator[Stage]:
     """The service, running: with a worker inside of it, or with Redis and a worker beside it."""
-    # They belong to the loop of those who wait for them.
-    gates.clear()
     app = make(url).build(Settings(redis_url=redis_url))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.lifespan())

@@ -162,7 +162,7 @@ async def test_a_stream_outlives_an_absence_of_the_database(stage: Stage) -> Non
     async with listening(stage, id) as stream:
         await stream.next()
         background, running.opened_background = running.opened_background, None
-        for _ in range(5):
+        for _ in range(30):
             await stage.get(f"{JOBS}/{id}/$why", status=503)
         running.opened_background = background
         with opened("absence"):

@@ -1,5 +1,6 @@
 """`millrace worker` as a process: what it says, what it does, and how it leaves."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,7 +12,12 @@ import msgspec
 import pytest
 
 from domain.jobs import JobState
+from service.managers.worker import WorkerOptions
+from service.settings import Settings
+from service.worker import work
+from tests.infra.queue.wakes import until as until_true
 from tests.processes import Serving, eventually, free_port, launched, serving
+from tests.service.api import jobs_service
 from tests.service.cli.conftest import Command
 from tests.service.cli.jobs_module import ask, events, find, module, submit
 from tests.service.cli.modules import bare
@@ -122,6 +128,33 @@ def test_a_worker_that_waits_for_its_database_can_be_ended(tmp_path: Path) -> No
         with worker(folder=tmp_path, variables=variables) as process, silent.accept()[0]:
             assert process.end() == 0
             assert process.output == ""
+
+
+async def test_a_heartbeat_is_felt_while_the_worker_lives(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.worker.HEARTBEAT_SECONDS", 0.01)
+    app, heart = jobs_service.builder(sqlite_url).build(Settings()), tmp_path / "heart"
+    started: list[WorkerOptions] = []
+    working = asyncio.create_task(
+        work(app, queues=("slow",), concurrency=1, on_started=started.append, heartbeat=heart)
+    )
+    await until_true(heart.exists)
+    # Older than it could be.
+    os.utime(heart, (0, 0))
+    await until_true(lambda: heart.stat().st_mtime > 0)
+    assert [(options.queues, options.concurrency, options.processes) for options in started] == [(("slow",), 1, 1)]
+    os.kill(os.getpid(), signal.SIGTERM)
+    await working
+    assert not heart.exists()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(number)
+
+
+def test_a_heartbeat_that_cannot_be_is_one_line(run: Command, tmp_path: Path) -> None:
+    module(tmp_path)
+    said = run("worker", "--heartbeat", str(tmp_path / "none" / "heart"), exit_code=2)
+    assert said.err == f"millrace: the heartbeat {tmp_path}/none/heart cannot be written: No such file or directory\n"
 
 
 # What is refused

@@ -11,7 +11,9 @@ import pytest
 from domain.entity import new_id, now_utc
 from domain.jobs import Job, JobState
 from domain.runs import Reason, RunEnd
-from domain.tasks import Task
+from domain.tasks import REFERENCE, Task
+from infra.database.jobs.store import JobDatabase
+from infra.database.sqlite import SqliteEngine
 from infra.runners.process import ProcessRunner
 from service.managers.reports import Report
 from service.managers.runs import ActiveRun, Runs, Stop
@@ -65,6 +67,25 @@ async def running(service: Works) -> AsyncIterator[Running]:
 async def test_a_run_that_ends_by_itself_tells_how(running: Running) -> None:
     running.start(tasks.echo, 5)
     assert await running.end() == RunEnd(reason=Reason.COMPLETED, result=b"5")
+
+
+async def test_a_run_that_needs_another_ones_result_waits_for_a_database_that_is_away(
+    service: Works, running: Running
+) -> None:
+    queue = queue_name()
+    job = await service.add(tasks.echo, 7, queue=queue)
+    async with service.working(queue):
+        await service.reach(job, JobState.COMPLETED)
+    assert isinstance(service.engine, SqliteEngine)
+    away = SqliteEngine(service.engine.path)
+    running.runs = Runs(JobDatabase(away), ProcessRunner([]))
+    running.start(tasks.echo, {REFERENCE: f"job:{job.id}"})
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert running.ends == []
+    await away.start()
+    assert await running.end() == RunEnd(reason=Reason.COMPLETED, result=b"7")
+    await away.stop()
 
 
 @pytest.mark.parametrize("task", [tasks.wait, tasks.sleep_in_process])

@@ -96,18 +96,19 @@ async def test_a_result_is_kept_to_the_letter_whatever_is_in_it(service: Works, 
     assert await service.store.result(nul.id) == b'{"name":["a\\u0000b"]}'
 
 
-@pytest.fixture
-async def refusing(service: Works) -> AsyncIterator[str]:
-    """A word that the database refuses in results."""
+@pytest.fixture(params=["result"])
+async def refusing(service: Works, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A word that the database refuses in results, or in labels of jobs that end."""
     word, table = "unspeakable", "millrace_jobs"
+    what = {"result": "NEW.result", "label": "NEW.finished_at IS NOT NULL AND NEW.label"}[request.param]
     if isinstance(service.engine, PostgresEngine):
         await service.engine.execute(
             "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no such word'; END $$"
         )
-        condition = f"EACH ROW WHEN (NEW.result::text LIKE '%{word}%') EXECUTE FUNCTION refuse()"
+        condition = f"EACH ROW WHEN ({what}::text LIKE '%{word}%') EXECUTE FUNCTION refuse()"
         await service.engine.execute(f"CREATE TRIGGER refusing BEFORE UPDATE ON {table} FOR {condition}")
     else:
-        condition = f"WHEN NEW.result LIKE '%{word}%' BEGIN SELECT RAISE(ABORT, 'no such word'); END"
+        condition = f"WHEN {what} LIKE '%{word}%' BEGIN SELECT RAISE(ABORT, 'no such word'); END"
         await service.engine.execute(f"CREATE TRIGGER refusing BEFORE UPDATE ON {table} {condition}")
     yield word
     if isinstance(service.engine, PostgresEngine):
@@ -129,6 +130,25 @@ async def test_what_the_database_refuses_fails_its_job_and_no_other(
     assert ended[1].error is not None
     assert ended[1].error.startswith("The result cannot be stored: ")
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("refusing", ["label"], indirect=True)
+async def test_an_end_that_cannot_be_recorded_at_all_is_given_up(
+    service: Works, queue: str, refusing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await service.add(tasks.echo, 1, queue=queue, label=refusing)
+    async with service.working(queue, lease_seconds=60.0) as worker:
+        await running(service, job)
+
+        async def is_idle() -> bool:
+            return worker.info.running == 0
+
+        await eventually(is_idle)
+        after = await service.add(tasks.echo, 2, queue=queue)
+        await service.reach(after, JobState.COMPLETED)
+    assert f"the end of job {job.id} cannot be recorded" in caplog.text
+    assert (await service.get(job)).state is JobState.RUNNING
+    await service.store.delete([job.id])
 
 
 async def test_what_a_database_cannot_hold_is_written_so_that_it_can(service: Works, queue: str) -> None:
