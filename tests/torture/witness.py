@@ -81,17 +81,22 @@ async def failures(engine: Any, job: RunningJob) -> int:
 
 
 async def _say(engine: Any, run: str, moment: str, job: RunningJob) -> None:
-    """A line that is committed when this returns, however often the database has to be asked."""
-    arguments = Arguments(engine.dialect)
-    values = (run, moment, job.id, job.kind, job.attempt, os.getpid())
-    bound = ", ".join(arguments.bind(value) for value in values)
-    insert = (
-        f"INSERT INTO {TABLE} (run_id, moment, job_id, kind, attempt, pid, at) "
-        f"VALUES ({bound}, {engine.dialect.now}) ON CONFLICT DO NOTHING"
-    )
+    """A line that is committed when this returns, however often the database has to be asked.
+
+    It says when that was which it tells of, by the database's clock.
+    """
+    began = time.monotonic()
     while True:
+        arguments = Arguments(engine.dialect)
+        values = (run, moment, job.id, job.kind, job.attempt, os.getpid())
+        bound = ", ".join(arguments.bind(value) for value in values)
+        ago = arguments.bind(began - time.monotonic())
         try:
-            await engine.execute(insert, *arguments.values)
+            await engine.execute(
+                f"INSERT INTO {TABLE} (run_id, moment, job_id, kind, attempt, pid, at) "
+                f"VALUES ({bound}, {engine.dialect.later(ago)}) ON CONFLICT DO NOTHING",
+                *arguments.values,
+            )
             return
         except Unavailable:
             await asyncio.sleep(0.1)
