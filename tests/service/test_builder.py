@@ -465,25 +465,25 @@ async def test_everything_about_jobs_can_be_elsewhere() -> None:
     app = (
         ServiceBuilder(info=INFO)
         .with_database(MEMORY)
-        .with_tasks(nothing, prefix="/work/tasks")
-        .with_jobs("/work/jobs", max_concurrency=3, tags=["work"])
-        .with_schedules("/work/schedules")
+        .with_tasks(nothing, prefix="/background/tasks")
+        .with_jobs("/background/jobs", max_concurrency=3, tags=["work"])
+        .with_schedules("/background/schedules")
         .build(settings())
     )
     async with serving(app) as client:
-        reply = await client.post("/work/tasks/nothing/$execute")
-        assert reply.headers["location"] == f"http://sample.test/work/jobs/{reply.json()['job_id']}"
+        reply = await client.post("/background/tasks/nothing/$execute")
+        assert reply.headers["location"] == f"http://sample.test/background/jobs/{reply.json()['job_id']}"
         assert (await client.get(reply.headers["location"])).status_code == 200
         body = {"name": "x", "task": "nothing", "cron": "0 0 1 1 *"}
-        reply = await client.post("/work/schedules", json=body)
+        reply = await client.post("/background/schedules", json=body)
         path = reply.headers["location"]
-        assert path.startswith("http://sample.test/work/schedules/")
+        assert path.startswith("http://sample.test/background/schedules/")
         assert (await client.get(f"{path}/$preview")).status_code == 200
         reply = await client.post(f"{path}/$trigger")
-        assert reply.headers["location"].startswith("http://sample.test/work/jobs/")
+        assert reply.headers["location"].startswith("http://sample.test/background/jobs/")
         assert (await client.get("/api/v1/jobs")).status_code == 404
         document = (await client.get("/openapi.json")).json()
-        assert document["paths"]["/work/jobs"]["get"]["tags"] == ["work"]
+        assert document["paths"]["/background/jobs"]["get"]["tags"] == ["work"]
     assert app.design.jobs.options.concurrency == 3
     assert app.design.jobs.options.processes <= 3
 
