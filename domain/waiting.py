@@ -59,7 +59,9 @@ def why_queued(job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], 
         text = f"waiting: concurrency key {job.concurrency_key} {taken} held by {held}"
         return Why(state=job.state, reason="concurrency", text=text, facts=facts)
     running, room = sum(worker.running for worker in serving), sum(worker.concurrency for worker in serving)
-    text = f'waiting: {ahead} jobs of queue "{job.queue}" come first; its workers run {running} of {room} at a time'
+    first = "1 job" if ahead == 1 else f"{ahead} jobs"
+    verb = "comes" if ahead == 1 else "come"
+    text = f'waiting: {first} of queue "{job.queue}" {verb} first; its workers run {running} of {room} at a time'
     facts = {"ahead": ahead, "running": running, "concurrency": room}
     return Why(state=job.state, reason="queued", text=text, facts=facts)
 

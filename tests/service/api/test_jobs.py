@@ -518,7 +518,7 @@ async def test_a_job_that_waits_for_its_turn_says_how_many_come_first(stage: Sta
     first, second = [await stage.submit("grind") for _ in range(2)]
     found = await why(stage, second)
     assert (found["reason"], found["facts"]["ahead"]) == ("queued", 1)
-    assert found["text"].startswith('waiting: 1 jobs of queue "default" come first; its workers run ')
+    assert found["text"].startswith('waiting: 1 job of queue "default" comes first; its workers run ')
     for id in (first, second, *running):
         await stage.delete(f"{JOBS}/{id}")
 
