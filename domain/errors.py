@@ -176,3 +176,8 @@ class Unavailable(ServiceError):
 
 class Misconfigured(Exception):
     """The service was put together wrongly; the message says what to change. Raised before anything is served."""
+
+
+def will_pass(error: Exception) -> bool:
+    """Whether the same statement may succeed later: the database is away, or others were in the way."""
+    return isinstance(error, Unavailable) or (isinstance(error, Conflict) and "constraint" not in error.extensions)

@@ -14,6 +14,7 @@ from domain.jobs import JOBS, Job, Retention
 from domain.ports import Doorbell
 from domain.schedules import SCHEDULES
 from domain.tasks import Tasks
+from domain.worker_options import WorkerOptions
 from infra.database.engine import DatabaseEngine
 from infra.database.jobs.leases import LeaseKeeper
 from infra.database.jobs.statements import JOB_RESOURCE
@@ -33,7 +34,7 @@ from service.managers.graphs import GraphManager
 from service.managers.jobs import JobReader, Jobs
 from service.managers.runs import Runs
 from service.managers.schedules import ScheduleManager
-from service.managers.worker import Worker, WorkerOptions
+from service.managers.worker import Worker
 
 
 class JobsDesign(msgspec.Struct, frozen=True, kw_only=True):

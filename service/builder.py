@@ -22,6 +22,7 @@ from domain.query import Resource
 from domain.registration import ServiceInfo
 from domain.schedules import SCHEDULES, ScheduledTask
 from domain.tasks import Task, Tasks
+from domain.worker_options import DEFAULT_CONCURRENCY, WorkerOptions, check_options
 from infra.database.engine import DatabaseOptions
 from infra.database.schedules import Schedules
 from infra.database.table import bounds_of, check_pair
@@ -39,7 +40,6 @@ from service.http.running import Running
 from service.lifespan import Hook, Lifespan
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
-from service.managers.worker import DEFAULT_CONCURRENCY, WorkerOptions, check_options
 from service.routes import BackgroundPlan, RoutePlan, all_routes
 from service.settings import Settings, from_env
 

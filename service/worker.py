@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from domain.errors import Misconfigured
+from domain.worker_options import WorkerOptions
 from service.container import open_container
 from service.http.application import Service
-from service.managers.worker import Worker, WorkerOptions
+from service.managers.worker import Worker
 
 HEARTBEAT_SECONDS = 5.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

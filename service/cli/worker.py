@@ -8,12 +8,12 @@ import typer
 import uvloop
 
 from domain.jobs import Name
+from domain.worker_options import WorkerOptions
 from service.app import load_app
 from service.cli.output import MISUSE, Failed, say
 from service.cli.server import leave_when_told, log_for
 from service.cli.target import HomeOption, TargetArgument, put_into_environment
 from service.container import location
-from service.managers.worker import WorkerOptions
 from service.worker import work
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,10 @@ _encode = msgspec.json.Encoder().encode
 CANCELED = RunEnd(reason=Reason.CANCELED)
 # How soon a database that is away is asked again for what a run begins with.
 PAUSE_SECONDS = 0.25
+# How long a worker that ends waits for a task that takes no notice of its cancellation.
+DEAF_SECONDS = 5.0
+
+logger = logging.getLogger("millrace.jobs")
 
 
 class Stop(enum.Enum):
@@ -73,7 +78,8 @@ class Runs:
     def start(self, job: Job, task: Task, report: Report, on_end: OnEnd) -> ActiveRun:
         """Begin to run a job."""
         run = ActiveRun(job, task, self._runner)
-        run.future = asyncio.get_running_loop().create_task(self._run(run, report))
+        name = f"job {job.id} ({job.kind})"
+        run.future = asyncio.get_running_loop().create_task(self._run(run, report), name=name)
         self._futures.add(run.future)
         run.future.add_done_callback(lambda future: self._done(run, future, on_end))
         return run
@@ -88,7 +94,11 @@ class Runs:
         self._is_closing = True
         for future in list(self._futures):
             future.cancel()
-        await asyncio.gather(*self._futures, return_exceptions=True)
+        if self._futures:
+            # Its lease is gone, so others run the job; waiting for ever would only keep the worker from ending.
+            _, pending = await asyncio.wait(self._futures, timeout=DEAF_SECONDS)
+            for run in pending:
+                logger.error("%s does not end although it is canceled; it is left behind", run.get_name())
         await self._runner.stop()
 
     async def _run(self, run: ActiveRun, report: Report) -> RunEnd | None:

@@ -150,3 +150,17 @@ async def test_what_still_runs_at_the_close_is_broken_off(service: Works) -> Non
     await asyncio.sleep(0)
     ends = [end.reason if end is not None else None for end in running.ends]
     assert sorted(str(end) for end in ends) == ["None", "None", "failed"]
+
+
+async def test_a_task_that_swallows_its_cancellation_does_not_keep_the_worker_from_ending(
+    service: Works, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.managers.runs.DEAF_SECONDS", 0.05)
+    running = Running(Runs(service.store, ProcessRunner([])), [], asyncio.Event())
+    run = running.start(tasks.be_deaf, "deaf")
+    await gate("deaf began").wait()
+    async with asyncio.timeout(30):
+        await running.runs.close()
+    assert f"job {run.job.id} (be_deaf) does not end although it is canceled" in caplog.text
+    gate("deaf").set()
+    assert (await running.end()) == RunEnd(reason=Reason.COMPLETED, result=b'"deaf"')

@@ -4,7 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -89,6 +89,16 @@ async def finish_anyway(args: Anything) -> str:
     except asyncio.CancelledError:
         await asyncio.sleep(0)
     return "finished"
+
+
+@task()
+async def be_deaf(args: Anything) -> str:
+    """Swallow every cancellation."""
+    gate(f"{args.value} began").set()
+    while not gate(args.value).is_set():
+        with suppress(asyncio.CancelledError):
+            await gate(args.value).wait()
+    return str(args.value)
 
 
 @task(retries=3, retry_delay=0.2)
