@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 SERVICE ?= examples/accounts/main.py
 KILLS ?= 200
+# Tests wait more than they compute, so there are more of them at a time than a small machine has cores.
+PARALLEL ?= 3
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-header --no-annotate --quiet
 
@@ -32,8 +34,8 @@ run: $(RUNTIME) ## start the example service (PORT=9000 and SERVICE=my/main.py t
 # The trap lets Ctrl-C reach the service only: it ends in its own time, and that is no failure of this target.
 	@trap : INT; $(BIN)/millrace serve $(SERVICE); status=$$?; [ $$status -eq 130 ] || exit $$status
 
-test: $(DEV) ## run the tests with branch coverage; below 95 % fails
-	@$(BIN)/python -m pytest -q --cov --cov-branch --cov-report=term-missing:skip-covered
+test: $(DEV) ## run the tests with branch coverage; below 95 % fails (PARALLEL=1 for one after the other)
+	@$(BIN)/python -m pytest -q -n $(PARALLEL) --dist loadfile --cov --cov-branch --cov-report=term-missing:skip-covered
 
 torture: $(DEV) ## kill processes and servers at random while jobs run, and count (SEED=7 KILLS=50 to choose)
 	@$(BIN)/python -m tests.torture --kills $(KILLS) $(if $(SEED),--seed $(SEED))

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from domain.entity import new_id
 from infra.database.jobs.store import JobDatabase
 from tests.infra.contracts.job_databases import open_jobs
 from tests.servers import Postgres, postgres
@@ -64,8 +65,10 @@ def jobs_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield f"sqlite:///{tmp_path_factory.mktemp('jobs') / 'database.sqlite3'}"
         return
     server: Postgres = request.getfixturevalue("postgres_server")
-    yield server.create_database("jobs")
-    server.drop_database("jobs")
+    # A name of its own each time, for what was made in an earlier one is gone.
+    name = f"jobs_{new_id().lower()}"
+    yield server.create_database(name)
+    server.drop_database(name)
 
 
 @pytest.fixture
