@@ -127,7 +127,7 @@ class JobStore(Protocol):
         """Let ended jobs run again; `waits` says for how many others each waits first."""
         ...
 
-    async def delete(self, ids: Sequence[str]) -> int:
+    async def delete(self, ids: Sequence[str], *, is_over: bool = False) -> int:
         """Remove jobs with everything that is known of them; returns how many there were."""
         ...
 
@@ -203,7 +203,7 @@ class ScheduleStore(Transactions, Protocol):
         """The present moment."""
         ...
 
-    async def due(self, kinds: Sequence[str], limit: int) -> list[ScheduledTask]:
+    async def due(self, kinds: Sequence[str], limit: int, *, without: Sequence[str] = ()) -> list[ScheduledTask]:
         """Schedules of tasks of these kinds that must fire now, locked until the transaction ends."""
         ...
 
@@ -234,4 +234,8 @@ class ScheduleStore(Transactions, Protocol):
 
     async def forget(self, schedule_ids: Sequence[str]) -> None:
         """Remove the ticks of schedules that are gone."""
+        ...
+
+    async def forget_old_ticks(self, days: float) -> int:
+        """Remove some of the ticks that were seen to more than `days` ago; returns how many."""
         ...

@@ -246,7 +246,10 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as it reports itself: the queues it takes jobs of, the kinds it knows, how many it runs at a time."""
+    """A worker as it reports itself: the queues it takes jobs of, the kinds it knows, how many it runs at a time.
+
+    `processes` is how many of those may have a process of their own, `busy_processes` how many have.
+    """
 
     id: str
     host: str
@@ -256,6 +259,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     running: int = 0
     is_draining: bool = False
+    processes: int = 1
+    busy_processes: int = 0
 
 
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -300,9 +305,12 @@ Days = Annotated[float, Meta(ge=0, le=36_500)]
 
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """For how many days ended jobs are kept, by how they ended, and how many of them at most; None is no bound."""
+    """For how many days ended jobs are kept, by how they ended, how many of them at most, and for how many days it is
+    known which ticks of schedules were seen to; None is no bound.
+    """
 
     completed_days: Days | None = 7.0
     canceled_days: Days | None = 7.0
     failed_days: Days | None = 30.0
     most_jobs: Annotated[int, Meta(ge=0)] | None = 1_000_000
+    tick_days: Days | None = 90.0

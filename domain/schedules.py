@@ -18,6 +18,12 @@ from domain.query import Resource
 from domain.validation import invalid_fields, problem, rejected
 from domain.wire import timestamp_text
 
+BACKFILL = "backfill"
+"""The detail of a tick that was made up for by hand; its job does not count for an overlap."""
+
+MOST_AT_ONCE = 100
+"""How many ticks on time fire in one go."""
+
 MOST_MISSED = 10_000
 """How far missed ticks are counted."""
 
@@ -112,7 +118,7 @@ SCHEDULES: Resource[ScheduledTask] = Resource(
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do about the ticks of a schedule up to and with `considered_until`.
+    """What to do about the ticks of a schedule that are due.
 
     `fire` holds those to fire, oldest first; `missed` counts the others, to `MOST_MISSED` when `missed_is_at_least`.
     `last_fire_at` is the latest of all, and that of the schedule when there are none; `next_fire_at` the next to come.
@@ -123,7 +129,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     missed_is_at_least: bool
     last_fire_at: datetime | None
     next_fire_at: datetime | None
-    considered_until: datetime
 
 
 def check(schedule: ScheduledTask) -> None:
@@ -198,16 +203,21 @@ def plan(schedule: ScheduledTask, now: datetime) -> Plan:
     """What to do at `now` about the ticks since `last_fire_at`, or from `next_fire_at` on when that is later.
 
     (A change of the schedule and the end of a pause set `next_fire_at` anew, so that what was before is let be; a
-    schedule that has neither is considered from its creation on.) All ticks that are on time fire. Of the late ones
-    `all` fires the newest `catch_up_limit`, and `last` the newest, unless one is on time: that is the run that makes
-    up for the others, as with every scheduler that coalesces. The rest is missed. The work depends on what fires and
-    on `MOST_MISSED`, not on how long nobody was there. A pause does not matter here.
+    schedule that has neither is considered from its creation on.) Ticks that are on time fire, `MOST_AT_ONCE` at a
+    time. Of the late ones `all` fires the newest `catch_up_limit`, and `last` the newest, unless one is on time: that
+    is the run that makes up for the others, as with every scheduler that coalesces. The rest is missed. The work
+    depends on what fires and on `MOST_MISSED`, not on how long nobody was there. A pause does not matter here.
     """
     upcoming = schedule.next_fire_at and schedule.next_fire_at - _MICROSECOND
     since = max(filter(None, (schedule.last_fire_at, upcoming)), default=schedule.created_at)
     start, end = since + _MICROSECOND, now + _MICROSECOND
     punctual = max(start, now - timedelta(seconds=schedule.misfire_grace_seconds))
-    on_time = tuple(_ticks(schedule, punctual, end))
+    upcoming_after: datetime | None = None
+    on_time = tuple(islice(_ticks(schedule, punctual, end), MOST_AT_ONCE + 1))
+    if len(on_time) > MOST_AT_ONCE:
+        # The rest is due at once, and is seen to in the next go.
+        *first, upcoming_after = on_time
+        on_time, end = tuple(first), upcoming_after
     late = _ticks(schedule, start, punctual, newest_first=True)
     makes_up = {CatchUp.NONE: 0, CatchUp.LAST: 0 if on_time else 1, CatchUp.ALL: schedule.catch_up_limit}
     caught_up = tuple(islice(late, makes_up[schedule.catch_up]))
@@ -217,8 +227,7 @@ def plan(schedule: ScheduledTask, now: datetime) -> Plan:
         missed=min(missed, MOST_MISSED),
         missed_is_at_least=missed > MOST_MISSED,
         last_fire_at=next(_ticks(schedule, start, end, newest_first=True), schedule.last_fire_at),
-        next_fire_at=next_fire(schedule, max(now, since)),
-        considered_until=max(now, since),
+        next_fire_at=upcoming_after or next_fire(schedule, max(now, since)),
     )
 
 

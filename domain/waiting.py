@@ -38,8 +38,10 @@ def why_later(job: Job, seconds: float) -> Why:
     return Why(state=job.state, reason="scheduled", text=f"scheduled {when}", facts=facts)
 
 
-def why_queued(job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], ahead: int) -> Why:
-    """It could run, and no worker has taken it."""
+def why_queued(
+    job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], ahead: int, *, is_process: bool = False
+) -> Why:
+    """It could run, and no worker has taken it; `is_process` says that it needs a process of its own."""
     serving = [worker for worker in workers if job.queue in worker.queues and not worker.is_draining]
     if not serving:
         remedy = f"start one with `millrace worker --queues {job.queue}`"
@@ -58,6 +60,14 @@ def why_queued(job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], 
         }
         text = f"waiting: concurrency key {job.concurrency_key} {taken} held by {held}"
         return Why(state=job.state, reason="concurrency", text=text, facts=facts)
+    if job.losses > 0 and ahead == 0:
+        text = f"waiting: it has lost its worker {job.losses} times, and such jobs begin one after the other"
+        return Why(state=job.state, reason="suspect", text=text, facts={"losses": job.losses})
+    if is_process:
+        busy, most = sum(worker.busy_processes for worker in serving), sum(worker.processes for worker in serving)
+        if busy >= most:
+            text = f'waiting: all {most} processes of the workers of queue "{job.queue}" are busy'
+            return Why(state=job.state, reason="processes", text=text, facts={"busy": busy, "processes": most})
     running, room = sum(worker.running for worker in serving), sum(worker.concurrency for worker in serving)
     first = "1 job" if ahead == 1 else f"{ahead} jobs"
     verb = "comes" if ahead == 1 else "come"

@@ -142,5 +142,9 @@ def _worker(
         options,
         host=socket.gethostname(),
         pid=os.getpid(),
-        chores=[(schedules.fire_due, "the schedule"), (jobs.tidy, "the removal of old jobs")],
+        chores=[
+            (schedules.firing.fire_due, "the schedule"),
+            (jobs.tidy, "the removal of old jobs"),
+            (schedules.firing.tidy, "the removal of old ticks"),
+        ],
     )

@@ -23,6 +23,8 @@ from infra.database.url import PostgresUrl
 OLDEST = 12
 # Who stands still inside of a transaction, or is cut off, keeps from others what it has locked for no longer.
 MOST_IDLE_SECONDS = 30
+# How much longer than the server a client waits for the end of a statement.
+_GRACE_SECONDS = 5.0
 _ISOLATION = {
     "read_committed": "READ COMMITTED",
     "repeatable_read": "REPEATABLE READ",
@@ -115,6 +117,8 @@ class PostgresEngine(Engine[Any]):
             min_size=self.pool_size,
             max_size=self.pool_size + self.max_overflow,
             max_inactive_connection_lifetime=self.idle_seconds,
+            # The server's limit does not end a statement whose answer never arrives.
+            command_timeout=self.statement_timeout_seconds + _GRACE_SECONDS if self.statement_timeout_seconds else None,
             # Else a connection is closed after so many, at the end of a request and at its expense (see Lease).
             max_queries=sys.maxsize,
             timeout=max(self.connect_timeout_seconds, 1.0),
@@ -148,6 +152,12 @@ class PostgresEngine(Engine[Any]):
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
+
+    def abandon(self) -> None:
+        """Close the pool at once, whatever its connections wait for."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
 
     async def ping(self) -> None:
         """Raise `Unavailable` when the database does not answer."""

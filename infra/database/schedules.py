@@ -15,10 +15,11 @@ from infra.database.current import CURRENT_ENGINE
 from infra.database.engine import DatabaseEngine
 from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments, Compiler
-from infra.database.table import EntityTable, Ulid, bounds_of
+from infra.database.table import EntityTable, Ulid, bounds_of, trusted
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(ScheduledTask).decode
+_decode = msgspec.json.Decoder(trusted(ScheduledTask)).decode
+_MOST_FORGOTTEN = 1_000
 
 
 class Schedules(EntityTable, tablename="millrace_schedules"):
@@ -84,12 +85,13 @@ class ScheduleDatabase:
         [(text,)] = await self._engine.fetch(f"SELECT {self._dialect.now}")
         return datetime.fromisoformat(text)
 
-    async def due(self, kinds: Sequence[str], limit: int) -> list[ScheduledTask]:
+    async def due(self, kinds: Sequence[str], limit: int, *, without: Sequence[str] = ()) -> list[ScheduledTask]:
         """Schedules of tasks of these kinds that must fire now, locked until the transaction ends."""
         arguments = Arguments(self._dialect)
+        others = f" AND NOT {self._dialect.any_of('id', list(without), arguments.bind)}" if without else ""
         rows = await self._engine.fetch(
             f"SELECT {self._json} FROM millrace_schedules WHERE {self._is_waiting(kinds, arguments)} "
-            f"AND next_fire_at <= {self._dialect.now} ORDER BY next_fire_at "
+            f"AND next_fire_at <= {self._dialect.now}{others} ORDER BY next_fire_at "
             f"LIMIT {arguments.bind(limit)}{self._dialect.free_row_lock}",
             *arguments.values,
         )
@@ -175,3 +177,15 @@ class ScheduleDatabase:
         arguments = Arguments(self._dialect)
         gone = self._dialect.any_of("schedule_id", list(schedule_ids), arguments.bind)
         await self._engine.execute(f"DELETE FROM millrace_ticks WHERE {gone}", *arguments.values)
+
+    async def forget_old_ticks(self, days: float) -> int:
+        """Remove some of the ticks that were seen to more than `days` ago; returns how many."""
+        arguments = Arguments(self._dialect)
+        # They are numbered in the order in which they were seen to, so the oldest are found without an index.
+        oldest = f"SELECT id, at FROM millrace_ticks ORDER BY id LIMIT {_MOST_FORGOTTEN}"
+        until = self._dialect.ago(arguments.bind(days * 86_400.0))
+        rows = await self._engine.fetch(
+            f"DELETE FROM millrace_ticks WHERE id IN (SELECT o.id FROM ({oldest}) o WHERE o.at < {until}) RETURNING id",
+            *arguments.values,
+        )
+        return len(rows)

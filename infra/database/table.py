@@ -1,8 +1,9 @@
 """Tables of entities, and the proof that a Table and its Struct say the same."""
 
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, cast, get_type_hints
 
+import msgspec
 from piccolo.columns import (
     JSON,
     JSONB,
@@ -25,7 +26,7 @@ from piccolo.columns.defaults.base import Default
 from piccolo.table import Table
 
 from domain.bodies import member_annotation
-from domain.entity import new_id
+from domain.entity import Entity, new_id
 from domain.errors import Misconfigured
 from domain.query import Field, Kind, Resource
 from domain.query.fields import DECIMAL_DIGITS
@@ -60,6 +61,9 @@ class Ulid(Column):
     @property
     def column_type(self) -> str:
         return 'VARCHAR(26) COLLATE "C"' if self._meta.engine_type == "postgres" else "VARCHAR(26)"
+
+
+EntityT = TypeVar("EntityT", bound=Entity)
 
 
 class EntityTable(Table, db=CURRENT_ENGINE):
@@ -212,3 +216,17 @@ def _declared_length(resource: Resource[Any], field: Field, *, member: bool = Fa
         annotation = member_annotation(annotation)
     lengths = [meta.max_length for meta in declared_meta(annotation) if meta.max_length is not None]
     return min(lengths) if lengths else None
+
+
+def trusted(entity: type[EntityT]) -> type[EntityT]:
+    """An entity without its constraints. What is stored was checked on its way in; one row that a later rule would
+    refuse must not keep a worker from all the others.
+    """
+    hints = get_type_hints(entity)
+    fields: list[Any] = []
+    for member in msgspec.structs.fields(entity):
+        given = {"default": member.default, "default_factory": member.default_factory}
+        given = {name: value for name, value in given.items() if value is not msgspec.NODEFAULT}
+        fields.append((member.name, hints[member.name], msgspec.field(**given)))
+    made = msgspec.defstruct(entity.__name__, fields, bases=(entity,), kw_only=True, module=entity.__module__)
+    return cast("type[EntityT]", made)

@@ -58,9 +58,10 @@ class RequeueRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Requeued(msgspec.Struct, frozen=True):
-    """The ids of the jobs that will run again."""
+    """The ids of the jobs that will run again, and why those cannot that were left out, by their ids."""
 
     requeued: list[str]
+    left_out: dict[str, str]
 
 
 class Stats(msgspec.Struct, frozen=True):
@@ -83,16 +84,13 @@ def _find_all(running: Running) -> Any:
     async def find_all(request: AnyRequest) -> ASGIApp:
         manager = running.manager(JOBS.name)
         given = [
-            ("status", _status(text)) if name == "status_filter" else (name, text) for name, text in _given(request)
+            ("status", _status(text)) if name == "status_filter" else (name, text)
+            for name, text in parameters(request.scope)
         ]
         query = parse_parameters(manager.resource, given, key=running.secret) if given else NEWEST_FIRST
         return list_response(request, manager.resource, query, await manager.page(query), running.secret)
 
     return find_all
-
-
-def _given(request: AnyRequest) -> list[tuple[str, str]]:
-    return parameters(request.scope)
 
 
 def _status(text: str) -> str:
@@ -220,13 +218,13 @@ def _dead(running: Running) -> list[Any]:
     async def requeue(request: AnyRequest) -> Response[Requeued]:
         no_parameters(request.scope)
         asked = await read_body(request, RequeueRequest, is_optional=True)
-        jobs = await _jobs(running).requeue_dead(asked.ids, asked.limit)
-        return encoded(Requeued([job.id for job in jobs]))
+        found = await _jobs(running).requeue_dead(asked.ids, asked.limit)
+        return encoded(Requeued([job.id for job in found.jobs], found.left_out))
 
     @get("/$dead", include_in_schema=False)
     async def dead(request: AnyRequest) -> ASGIApp:
         manager = running.manager(JOBS.name)
-        given = [("state", JobState.DEAD.value), *_given(request)]
+        given = [("state", JobState.DEAD.value), *parameters(request.scope)]
         query = parse_parameters(manager.resource, given, key=running.secret)
         return list_response(request, manager.resource, query, await manager.page(query), running.secret)
 

@@ -44,10 +44,11 @@ class BackfillRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Triggered(msgspec.Struct, frozen=True):
-    """The job that was submitted."""
+    """The job that was submitted; `is_duplicate` says that it was there before, with the same unique key."""
 
     job_id: str
     message: str
+    is_duplicate: bool = False
 
 
 def schedules_router(prefix: str, jobs_prefix: str, running: Running) -> Router:
@@ -79,8 +80,10 @@ def schedules_router(prefix: str, jobs_prefix: str, running: Running) -> Router:
     )
     async def trigger(request: AnyRequest, id: FromPath[str]) -> Response[Triggered]:
         no_parameters(request.scope)
-        job = await running.background.schedules.trigger(id)
-        reply = Triggered(job.id, f"Job submitted. Job ID: {job.id}")
+        submitted = await running.background.schedules.trigger(id)
+        job = submitted.job
+        message = "This job is there already" if submitted.is_duplicate else "Job submitted"
+        reply = Triggered(job.id, f"{message}. Job ID: {job.id}", submitted.is_duplicate)
         return encoded(reply, {"location": location(request, f"{jobs_prefix}/{job.id}")})
 
     span = documents(body=BackfillRequest, example=_EXAMPLE, errors=["404", "409"])

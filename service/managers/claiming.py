@@ -117,7 +117,10 @@ class Claiming:
     def _room(self) -> int:
         return self._options.concurrency - len(self._active)
 
+    @property
+    def busy_processes(self) -> int:
+        """How many runs have a process of their own."""
+        return sum(run.task.is_process for run in self._active.values())
+
     def _heavy_room(self) -> int:
-        """How many more may have a process of their own."""
-        busy = sum(run.task.is_process for run in self._active.values())
-        return min(self._room(), self._options.processes - busy)
+        return min(self._room(), self._options.processes - self.busy_processes)

@@ -136,8 +136,10 @@ class GraphManager:
     async def cancel(self, id: str) -> GraphView:
         """Cancel every node that has not ended."""
         graph = await self._graph(id)
-        jobs = await self._jobs.store.of_graph(graph.id)
-        await self._jobs.cancel_all([job.id for job in jobs if not job.is_final])
+        # Locked, or nodes that somebody lets run again at the same time would go on.
+        async with self._jobs.store.transaction():
+            jobs = await self._jobs.store.of_graph(graph.id, lock=True)
+            await self._jobs.cancel_all([job.id for job in jobs if not job.is_final])
         return await self.view(graph.id)
 
     async def rerun(self, id: str, node: str | None = None) -> GraphView:
@@ -162,7 +164,7 @@ class GraphManager:
         """Cancel a graph and remove it with all its jobs."""
         graph = await self._graph(id)
         async with self._jobs.store.transaction():
-            jobs = [job.id for job in await self._jobs.store.of_graph(graph.id)]
+            jobs = [job.id for job in await self._jobs.store.of_graph(graph.id, lock=True)]
             await self._jobs.cancel_all(jobs, is_at_once=True)
             await self._jobs.store.delete(jobs)
 

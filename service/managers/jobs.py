@@ -10,7 +10,7 @@ import msgspec
 from domain.bodies import nul_errors
 from domain.context import current_context
 from domain.entity import parse_id
-from domain.errors import MOST_ERRORS, Conflict, InvalidId, NotFound
+from domain.errors import MOST_ERRORS, Conflict, InvalidId, NotFound, ServiceError, will_pass
 from domain.graphs import rerun_plan
 from domain.job_ports import JobStore
 from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
@@ -31,6 +31,13 @@ class Submitted(msgspec.Struct, frozen=True):
 
     job: Job
     is_duplicate: bool = False
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """The jobs that run again, and why others do not, by their ids."""
+
+    jobs: list[Job]
+    left_out: dict[str, str]
 
 
 class JobReader(Manager[Job]):
@@ -68,7 +75,7 @@ class Jobs:
         self.store = store
         self._transactions = transactions
         self._doorbell = doorbell
-        self._retention = retention
+        self.retention = retention
 
     # Submitting
 
@@ -153,7 +160,8 @@ class Jobs:
         if job.state is not JobState.QUEUED:
             return why_running(job, workers)
         holders = await self.store.holders(job.concurrency_key) if job.concurrency_key is not None else []
-        return why_queued(job, workers, holders, await self.store.ahead_of(job))
+        is_process = (task := self.tasks.find(job.kind)) is not None and task.is_process
+        return why_queued(job, workers, holders, await self.store.ahead_of(job), is_process=is_process)
 
     # Changing
 
@@ -217,16 +225,37 @@ class Jobs:
         await self.ring(changed)
         return changed
 
-    async def requeue_dead(self, ids: Sequence[str] | None, limit: int) -> list[Job]:
-        """Let dead jobs run again: those of `ids` that are dead, or the first `limit` there are."""
+    async def requeue_dead(self, ids: Sequence[str] | None, limit: int) -> Requeued:
+        """Let dead jobs run again: those of `ids` that are dead, or the first `limit` there are.
+
+        What cannot run again is left out, and does not keep the others from it.
+        """
         chosen = None if ids is None else [checked_id(id) for id in ids]
         async with self._transactions.transaction():
             dead = await self.store.dead(chosen, limit)
-            alone = {job.id: 0 for job in dead if job.graph_id is None}
+            left_out = await self._taken([job for job in dead if job.graph_id is None])
+            alone = {job.id: 0 for job in dead if job.graph_id is None and job.id not in left_out}
             changed = await self._requeue(alone) if alone else []
             for graph_id in dict.fromkeys(job.graph_id for job in dead if job.graph_id is not None):
-                changed += await self.rerun(graph_id, [job.id for job in dead if job.graph_id == graph_id])
-        return changed
+                nodes = [job.id for job in dead if job.graph_id == graph_id]
+                try:
+                    async with self._transactions.transaction():
+                        changed += await self.rerun(graph_id, nodes)
+                except ServiceError as error:
+                    if will_pass(error):
+                        raise
+                    left_out |= dict.fromkeys(nodes, error.detail)
+        return Requeued(changed, left_out)
+
+    async def _taken(self, jobs: Sequence[Job]) -> dict[str, str]:
+        """Why some of these jobs cannot run again: others have their unique keys. Of equals the newest may."""
+        newest = {job.unique_key: job.id for job in sorted(jobs, key=lambda job: job.id) if job.unique_key is not None}
+        holders = {job.unique_key: job.id for job in await self.store.find_unique(sorted(newest))} if newest else {}
+        return {
+            job.id: f'job {holder} has the same unique key "{job.unique_key}"'
+            for job in jobs
+            if job.unique_key is not None and (holder := holders.get(job.unique_key, newest[job.unique_key])) != job.id
+        }
 
     async def delete(self, id: str) -> None:
         """Cancel a job and remove it with everything that is known of it; one that runs is killed."""
@@ -239,9 +268,10 @@ class Jobs:
 
     async def tidy(self) -> float:
         """Remove what is older than it is kept; returns in how many seconds to come again."""
-        outdated = await self.store.outdated(self._retention)
+        outdated = await self.store.outdated(self.retention)
         if outdated:
-            await self.store.delete(outdated)
+            # One of them may have been run again since.
+            await self.store.delete(outdated, is_over=True)
             return 1.0
         await self.store.forget_workers(after_seconds=_FORGET_WORKERS_SECONDS)
         return 60.0

@@ -91,6 +91,8 @@ class Worker:
             concurrency=self.options.concurrency,
             running=len(self._active),
             is_draining=not self._claiming.is_going_on,
+            processes=self.options.processes,
+            busy_processes=self._claiming.busy_processes,
         )
 
     def wake(self) -> None:

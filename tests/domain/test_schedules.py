@@ -16,6 +16,7 @@ from domain.bodies import Bodies
 from domain.errors import Invalid, InvalidBody
 from domain.query import Resource
 from domain.schedules import (
+    MOST_AT_ONCE,
     MOST_MISSED,
     SCHEDULES,
     CatchUp,
@@ -204,7 +205,6 @@ def test_a_tick_that_is_due_fires_and_the_next_one_is_known() -> None:
         missed_is_at_least=False,
         last_fire_at=START + HOUR,
         next_fire_at=START + 2 * HOUR,
-        considered_until=START + HOUR + SECOND,
     )
 
 
@@ -218,10 +218,7 @@ def test_nothing_is_due_before_its_time_nor_twice() -> None:
     # Also when a clock has been set back meanwhile.
     back = plan(done, START - DAY)
     assert (back.fire, back.missed, back.last_fire_at) == ((), 0, START + HOUR)
-    assert (back.next_fire_at, back.considered_until) == (
-        START + 2 * HOUR,
-        START + 2 * HOUR - timedelta(microseconds=1),
-    )
+    assert back.next_fire_at == START + 2 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -437,3 +434,17 @@ def test_what_happens_to_a_tick_depends_on_the_unfinished_jobs_of_its_schedule(
     assert decide(overlap, 1, 0) is decide(overlap, 5, 0) is running
     assert decide(overlap, 0, 1) is decide(overlap, 0, 5) is waiting
     assert decide(overlap, 1, 1) is both
+
+
+def test_very_many_ticks_on_time_fire_in_several_goes() -> None:
+    schedule = scheduled("* * * * * *", misfire_grace_seconds=3600.0, last_fire_at=START)
+    now = START + 2.5 * MOST_AT_ONCE * SECOND
+    fired: list[datetime] = []
+    for number in (MOST_AT_ONCE, MOST_AT_ONCE, MOST_AT_ONCE // 2):
+        planned = plan(schedule, now)
+        assert (len(planned.fire), planned.missed) == (number, 0)
+        fired += planned.fire
+        schedule = after(schedule, planned)
+    assert fired == [START + (number + 1) * SECOND for number in range(MOST_AT_ONCE * 5 // 2)]
+    assert plan(schedule, now).fire == ()
+    assert planned.next_fire_at == fired[-1] + SECOND

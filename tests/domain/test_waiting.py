@@ -150,3 +150,18 @@ def test_a_skipped_job_names_what_it_would_have_needed() -> None:
     ]
     parents = [(job(state, node=f"n{number}"), on) for number, (state, on) in enumerate(ends)]
     assert why_over(job(S.SKIPPED), parents).text == "skipped: n0 is failed, n4 is canceled"
+
+
+def test_a_job_that_needs_a_process_waits_while_all_are_busy() -> None:
+    workers = [worker(processes=2, busy_processes=2), worker(processes=1, busy_processes=1)]
+    why = why_queued(job(S.QUEUED), workers, [], 0, is_process=True)
+    assert (why.reason, why.facts) == ("processes", {"busy": 3, "processes": 3})
+    assert why.text == 'waiting: all 3 processes of the workers of queue "default" are busy'
+    assert why_queued(job(S.QUEUED), workers, [], 0).reason == "queued"
+    assert why_queued(job(S.QUEUED), [*workers, worker()], [], 0, is_process=True).reason == "queued"
+
+
+def test_a_job_that_may_be_the_poison_says_that_it_begins_alone() -> None:
+    why = why_queued(job(S.QUEUED, losses=2), [worker()], [], 0)
+    assert (why.reason, why.facts) == ("suspect", {"losses": 2})
+    assert why.text == "waiting: it has lost its worker 2 times, and such jobs begin one after the other"

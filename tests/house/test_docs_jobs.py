@@ -114,6 +114,10 @@ def reasons() -> Iterator[Why]:
     yield why_queued(job_like(), [msgspec.structs.replace(worker, kinds=())], [], 3)
     holders = [job_like(id="01K5T0V9G8ZJ8Q6N4X3B7RM2WD"), job_like()]
     yield why_queued(job_like(concurrency_key="tenant-7", concurrency_limit=2), [worker], holders, 3)
+    yield why_queued(
+        job_like(), [msgspec.structs.replace(worker, processes=2, busy_processes=2)], [], 0, is_process=True
+    )
+    yield why_queued(job_like(losses=2), [worker], [], 0)
     parents = [
         (job_like(node="scan", state=JobState.RUNNING), On.SUCCESS),
         (job_like(node="index"), On.ALWAYS),

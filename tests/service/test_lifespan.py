@@ -16,7 +16,7 @@ from tests.service.managers.works import eventually
 
 def claiming() -> list["asyncio.Task[object]"]:
     """The loops in which workers claim jobs."""
-    return [other for other in asyncio.all_tasks() if "Worker._claiming" in repr(other.get_coro())]
+    return [other for other in asyncio.all_tasks() if "Claiming.run" in repr(other.get_coro())]
 
 
 @task()

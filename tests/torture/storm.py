@@ -63,7 +63,7 @@ class Storm:
         self._company = company
         self._plan = plan
         self._outages = outages
-        self._chance = random.Random(f"storm {plan.seed}")
+        self._drawn: Counter[str] = Counter()
         self._ledger = Ledger()
         self._urls = [actor.url for actor in company.actors if isinstance(actor, Server)]
         self._happened: Counter[str] = Counter()
@@ -128,31 +128,40 @@ class Storm:
             planned.append(self._at(moment, self._outage(name, strike)))
         return planned
 
+    def _chance(self, what: str) -> random.Random:
+        """The chance of the next event of a kind. Each has its own, for in what order they happen is not repeatable."""
+        self._drawn[what] += 1
+        return random.Random(f"storm {self._plan.seed} {what} {self._drawn[what]}")
+
     def _moments(self, count: int) -> list[float]:
-        return [(number + self._chance.uniform(0.1, 0.6)) / count * self._plan.seconds for number in range(count)]
+        chance = self._chance("moments")
+        return [(number + chance.uniform(0.1, 0.6)) / count * self._plan.seconds for number in range(count)]
 
     async def _at(self, seconds: float, happen: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(seconds)
         await happen()
 
     def _outage(self, name: str, strike: Callable[[random.Random], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        chance = self._chance(name)
+
         async def happen() -> None:
-            await strike(self._chance)
+            await strike(chance)
             self._happened[name] += 1
 
         return happen
 
     async def _kill_all(self, group: asyncio.TaskGroup) -> None:
         for _ in range(self._plan.kills):
-            await asyncio.sleep(self._chance.uniform(0, 2 * self._plan.calm))
-            victim = await self._victim()
+            chance = self._chance("kill")
+            await asyncio.sleep(chance.uniform(0, 2 * self._plan.calm))
+            victim = await self._victim(chance)
             self._busy.add(victim)
             victim.kill()
             self._happened["kills of servers" if isinstance(victim, Server) else "kills of workers"] += 1
-            group.create_task(self._revive(victim))
+            group.create_task(self._revive(victim, chance.uniform(0, self._plan.rest)))
 
-    async def _revive(self, victim: Actor) -> None:
-        await asyncio.sleep(self._chance.uniform(0, self._plan.rest))
+    async def _revive(self, victim: Actor, rest: float) -> None:
+        await asyncio.sleep(rest)
         victim.start()
         self._busy.remove(victim)
 
@@ -172,25 +181,26 @@ class Storm:
 
     async def _stall(self) -> None:
         """One that stands still may be killed meanwhile."""
-        victim = await self._victim()
+        chance = self._chance("stall")
+        victim = await self._victim(chance)
         victim.signal(signal.SIGSTOP)
-        await asyncio.sleep(self._company.lease_seconds * self._chance.uniform(1.2, 2.5))
+        await asyncio.sleep(self._company.lease_seconds * chance.uniform(1.2, 2.5))
         victim.signal(signal.SIGCONT)
         self._happened["processes stalled"] += 1
 
     async def _stop(self) -> None:
-        victim = await self._victim()
+        victim = await self._victim(self._chance("stop"))
         self._busy.add(victim)
         await asyncio.to_thread(victim.stop)
         victim.start()
         self._busy.remove(victim)
         self._happened["processes stopped in order"] += 1
 
-    async def _victim(self) -> Actor:
+    async def _victim(self, chance: random.Random) -> Actor:
         async def victims() -> list[Actor]:
             return [actor for actor in self._company.actors if actor.is_running and actor not in self._busy]
 
-        return self._chance.choice(await answered(victims, "nobody is there to be a victim"))
+        return chance.choice(await answered(victims, "nobody is there to be a victim"))
 
     # Calming down
 

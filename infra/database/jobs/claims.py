@@ -56,10 +56,12 @@ class Claims(Endings, Slots):
         workers one is leased, or none unless `is_risk_taken`.
         """
         arguments = self.arguments()
-        queued, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
+        kinds_of, keyed = (
+            f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("kinds", "keyed")
+        )
         known = self._known(arguments, queue, kinds)
         [(is_unkeyed, is_keyed, is_risky)] = await self.engine.fetch(
-            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known} AND concurrency_key IS NULL), "
+            f"SELECT EXISTS (SELECT 1 FROM {kinds_of} WHERE {known} AND concurrency_key IS NULL), "
             f"EXISTS (SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL), "
             f"{self._is_any_risky(risky_losses)}",
             *arguments.values,
@@ -224,13 +226,15 @@ class Claims(Endings, Slots):
         """Say that a worker is alive."""
         arguments = self.arguments()
         bind = arguments.bind
-        values = (worker.id, worker.host[:255], worker.pid, worker.concurrency, worker.running, worker.is_draining)
-        bound = ", ".join(bind(value) for value in values)
-        lists = ", ".join(bind(_encode(names).decode()) for names in (worker.queues, worker.kinds))
+        names = ("id", "host", "pid", "concurrency", "running", "is_draining", "processes", "busy_processes")
+        values = {name: getattr(worker, name) for name in names} | {"host": worker.host[:255]}
+        bound = ", ".join(bind(value) for value in values.values())
+        lists = ", ".join(bind(_encode(listed).decode()) for listed in (worker.queues, worker.kinds))
         await self.engine.execute(
-            "INSERT INTO millrace_workers (id, host, pid, concurrency, running, is_draining, queues, kinds, "
+            f"INSERT INTO millrace_workers ({', '.join(names)}, queues, kinds, "
             f"started_at, seen_at) VALUES ({bound}, {lists}, {self.now}, {self.now}) ON CONFLICT (id) DO UPDATE SET "
-            "running = excluded.running, is_draining = excluded.is_draining, seen_at = excluded.seen_at",
+            "running = excluded.running, is_draining = excluded.is_draining, "
+            "busy_processes = excluded.busy_processes, seen_at = excluded.seen_at",
             *arguments.values,
         )
 

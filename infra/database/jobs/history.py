@@ -7,6 +7,7 @@ import msgspec
 
 from domain.graphs import Edge, On
 from domain.jobs import Job, JobEvent, JobState, LogLine, QueueStats, WorkerInfo
+from domain.schedules import BACKFILL
 from infra.database.jobs.statements import EVENTS, Statements, quoted, stored_result
 from infra.database.postgres import PostgresEngine
 
@@ -57,9 +58,17 @@ class History(Statements):
         return [(job, conditions[job.id]) for job in await self.find_many(list(conditions))]
 
     async def active_of_schedule(self, schedule_id: str) -> list[Job]:
-        """The unfinished jobs of a schedule."""
+        """The unfinished jobs of a schedule that its clock has submitted, and nobody by hand."""
         arguments = self.arguments()
-        condition = f"schedule_id = {arguments.bind(schedule_id)} AND status IN ('pending', 'running') ORDER BY id"
+        id, jobs = arguments.bind(schedule_id), self.table
+        by_hand = (
+            f"SELECT 1 FROM millrace_ticks t WHERE t.schedule_id = {id} AND t.fire_at = {jobs}.fire_at "
+            f"AND t.job_id = {jobs}.id AND t.detail = {arguments.bind(BACKFILL)}"
+        )
+        condition = (
+            f"schedule_id = {id} AND schedule_id IS NOT NULL AND status IN ('pending', 'running') "
+            f"AND fire_at IS NOT NULL AND NOT EXISTS ({by_hand}) ORDER BY id"
+        )
         return await self.fetch_jobs(condition, arguments)
 
     async def holders(self, concurrency_key: str) -> list[Job]:
@@ -101,8 +110,8 @@ class History(Statements):
         arguments = self.arguments()
         since = self.dialect.ago(arguments.bind(float(within_seconds)))
         rows = await self.engine.fetch(
-            "SELECT id, host, pid, queues, kinds, concurrency, running, is_draining FROM millrace_workers "
-            f"WHERE seen_at > {since} ORDER BY id",
+            "SELECT id, host, pid, queues, kinds, concurrency, running, is_draining, processes, busy_processes "
+            f"FROM millrace_workers WHERE seen_at > {since} ORDER BY id",
             *arguments.values,
         )
         return [
@@ -115,8 +124,10 @@ class History(Statements):
                 concurrency=concurrency,
                 running=running,
                 is_draining=bool(is_draining),
+                processes=processes,
+                busy_processes=busy,
             )
-            for id, host, pid, queues, kinds, concurrency, running, is_draining in rows
+            for id, host, pid, queues, kinds, concurrency, running, is_draining, processes, busy in rows
         ]
 
     async def events(self, job_id: str, *, after: int, limit: int) -> list[JobEvent]:

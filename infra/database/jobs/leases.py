@@ -8,10 +8,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from domain.errors import ServiceError
+from domain.errors import ServiceError, Unavailable
 from domain.jobs import JobState, WorkerInfo
 from infra.database.engine import DatabaseEngine
 from infra.database.jobs.claims import Claims
+from infra.database.postgres import PostgresEngine
 
 logger = logging.getLogger("millrace.jobs")
 
@@ -141,6 +142,7 @@ class _Keeping:
     def __init__(self, keeper: LeaseKeeper, engine: DatabaseEngine, *, is_own: bool) -> None:
         self._keeper = keeper
         self._engine = engine
+        self._is_own = is_own
         self._is_open = not is_own
         self._claims: Claims | None = None
         self._renewed = -float("inf")
@@ -150,7 +152,7 @@ class _Keeping:
         """Renew what is due, or look what has become of the jobs; trouble is logged, and tried again."""
         leases = self._keeper.leases()
         try:
-            await self._look(leases)
+            await self._look_in_time(leases)
         except Exception as error:
             # Whatever it is: if this ended, all leases would run out.
             if not self._is_failing:
@@ -163,6 +165,25 @@ class _Keeping:
             if self._is_failing:
                 logger.warning("leases are renewed again")
             self._is_failing = False
+
+    async def _look_in_time(self, leases: list[tuple[str, str]]) -> None:
+        """Look, but not for longer than there is time for before the leases run out."""
+        if not isinstance(self._engine, PostgresEngine):
+            return await self._look(leases)
+        looking = asyncio.ensure_future(self._look(leases))
+        try:
+            done, _ = await asyncio.wait([looking], timeout=self._keeper.lease_seconds / 3)
+        finally:
+            looking.cancel()
+        if done:
+            return await looking
+        if self._is_own:
+            # Its connection is of no use any more: nobody answers there, nor says that nobody will.
+            self._is_open = False
+            self._engine.abandon()
+        with suppress(asyncio.CancelledError, ServiceError):
+            await looking
+        raise Unavailable("the database does not answer in time")
 
     async def _look(self, leases: list[tuple[str, str]]) -> None:
         keeper, began = self._keeper, time.monotonic()

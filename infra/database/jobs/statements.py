@@ -1,9 +1,8 @@
 """What all statements about jobs share: rows in and out as JSON, locks, and a line of history for every change."""
 
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -12,7 +11,7 @@ from infra.database.engine import DatabaseEngine
 from infra.database.jobs.tables import JobEvents, Jobs
 from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments, Compiler
-from infra.database.table import bounds_of
+from infra.database.table import bounds_of, trusted
 
 JOB_RESOURCE = JOBS.bounded(bounds_of(Jobs))
 EVENTS = JobEvents._meta.tablename
@@ -21,21 +20,7 @@ _SHOWN = tuple(name for name in JOB_RESOURCE.fields if name != "result")
 _encode = msgspec.json.Encoder().encode
 
 
-def _trusted() -> type[Job]:
-    """`Job` without its constraints. What is stored was checked on its way in; one row that a later rule would refuse
-    must not keep a worker from all the others.
-    """
-    hints = typing.get_type_hints(Job)
-    fields: list[Any] = []
-    for member in msgspec.structs.fields(Job):
-        given = {"default": member.default, "default_factory": member.default_factory}
-        given = {name: value for name, value in given.items() if value is not msgspec.NODEFAULT}
-        fields.append((member.name, hints[member.name], msgspec.field(**given)))
-    made = msgspec.defstruct(Job.__name__, fields, bases=(Job,), kw_only=True, module=Job.__module__)
-    return cast("type[Job]", made)
-
-
-_decode_job = msgspec.json.Decoder(_trusted()).decode
+_decode_job = msgspec.json.Decoder(trusted(Job)).decode
 
 
 class Statements:

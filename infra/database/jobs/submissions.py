@@ -132,12 +132,17 @@ class Submissions(Endings):
         )
         return await self.changed(update, arguments, event="'requeued'", head=lock)
 
-    async def delete(self, ids: Sequence[str]) -> int:
-        """Remove jobs with everything that is known of them; returns how many there were."""
+    async def delete(self, ids: Sequence[str], *, is_over: bool = False) -> int:
+        """Remove jobs with everything that is known of them; returns how many there were.
+
+        With `is_over` those are left out that have not ended, and those of graphs that have not.
+        """
         async with self.transaction():
             await self.lock_graphs(ids)
             # Before all else: whoever still writes about the jobs has done so by now, or will find them gone.
             await self.lock(ids)
+            if is_over:
+                ids = await self._over(ids)
             for table, column in (
                 (EVENTS, "job_id"),
                 ("millrace_job_logs", "job_id"),
@@ -160,6 +165,16 @@ class Submissions(Endings):
                     *arguments.values,
                 )
         return len(rows)
+
+    async def _over(self, ids: Sequence[str]) -> list[str]:
+        """Those of these jobs that have ended, together with the whole graph they are in. They are locked already."""
+        arguments = self.arguments()
+        rows = await self.engine.fetch(
+            f"SELECT id FROM {self.table} j WHERE {self.ids(arguments, ids)} AND finished_at IS NOT NULL "
+            f"AND NOT EXISTS (SELECT 1 FROM {self.table} g WHERE g.graph_id = j.graph_id AND g.finished_at IS NULL)",
+            *arguments.values,
+        )
+        return [id for (id,) in rows]
 
 
 def _row(job: NewJob) -> dict[str, Any]:

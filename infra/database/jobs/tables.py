@@ -103,5 +103,7 @@ class Workers(Table, tablename="millrace_workers", db=CURRENT_ENGINE):
     concurrency = Integer()
     running = Integer()
     is_draining = Boolean()
+    processes = Integer(default=1)
+    busy_processes = Integer()
     started_at = Timestamptz()
     seen_at = Timestamptz()

@@ -800,7 +800,9 @@ async def test_why_a_job_waits_can_be_told(jobs: JobDatabase) -> None:
 
 async def test_jobs_of_a_schedule_are_found_until_they_end(jobs: JobDatabase) -> None:
     schedule_id = new_id()
-    await jobs.insert([new(schedule_id=schedule_id), new(schedule_id=schedule_id, delay_seconds=9.0), new()])
+    ticks = [{"schedule_id": schedule_id, "fire_at": datetime(2026, 1, day, tzinfo=UTC)} for day in (1, 2)]
+    await jobs.insert([new(**ticks[0]), new(**ticks[1], delay_seconds=9.0), new(schedule_id=schedule_id), new()])
+    # The one without a tick was submitted by hand.
     assert len(await jobs.active_of_schedule(schedule_id)) == 2
     await finish(jobs, *await claim(jobs))
     assert [job.state for job in await jobs.active_of_schedule(schedule_id)] == [JobState.SCHEDULED]

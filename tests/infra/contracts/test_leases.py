@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,6 +37,50 @@ async def until_it_is(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(20):
         while not await condition():  # noqa: ASYNC110 - a database has no event
             await asyncio.sleep(0.01)
+
+
+class Line:
+    """A line to a server, over which at some time nothing goes any more, without anybody being told."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._is_dead = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "Line":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def die(self) -> None:
+        """Let nothing through any more on what is connected; new connections work."""
+        self._is_dead = True
+        self._dead = set(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection(*self._target)
+        for source, sink in ((reader, ours), (theirs, writer)):
+            task = asyncio.create_task(self._pass_on(source, sink))
+            self._tasks.add(task)
+
+    async def _pass_on(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        me = asyncio.current_task()
+        try:
+            while data := await source.read(65536):
+                if self._is_dead and me in self._dead:
+                    continue
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.close()
 
 
 def engine_of(url: str, **options: Any) -> DatabaseEngine:
@@ -215,3 +260,28 @@ async def test_a_keeper_stops_also_when_its_database_is_away(is_known: bool) -> 
                     server.stop()
             assert time.monotonic() - began < 20
             await keeper.stop()
+
+
+async def test_leases_are_kept_although_a_connection_has_died_without_a_word(jobs: JobDatabase, jobs_url: str) -> None:
+    if not jobs_url.startswith("postgresql"):
+        pytest.skip("there is no network between a service and SQLite")
+    parts = urlsplit(jobs_url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    renewed: set[str] = set()
+
+    async def is_renewed() -> bool:
+        rows = await jobs.engine.fetch("SELECT lease_until FROM millrace_jobs WHERE id = $1", job.id)
+        renewed.update(str(moment) for (moment,) in rows)
+        return len(renewed) == 3
+
+    async with Line(parts.hostname, parts.port) as line:
+        url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{line.port}")).geturl()
+        async with keeping(jobs, url, lease_seconds=3.0) as (keeper, told):
+            [job] = await held(jobs, keeper)
+            await until_it_is(is_renewed)
+            line.die()
+            renewed.clear()
+            await until_it_is(is_renewed)
+            assert told == []
+            assert (await jobs.reap(3)).jobs == []

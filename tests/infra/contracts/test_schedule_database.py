@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.entity import new_id
@@ -67,8 +68,11 @@ async def test_what_is_due_is_found_the_oldest_first(jobs: JobDatabase, schedule
     await stored(jobs.engine, "over", next_fire_at=None)
     await stored(jobs.engine, "unknown", task="unknown")
     assert [schedule.name for schedule in await schedules.due(KINDS, 10)] == ["later", "late"]
-    assert await schedules.due(KINDS, 1) == [later]
-    assert (await schedules.due(KINDS, 10))[1] == late
+    assert list(map(msgspec.to_builtins, await schedules.due(KINDS, 10))) == [
+        msgspec.to_builtins(schedule) for schedule in (later, late)
+    ]
+    assert [schedule.name for schedule in await schedules.due(KINDS, 1)] == ["later"]
+    assert [schedule.name for schedule in await schedules.due(KINDS, 10, without=[later.id])] == ["late"]
     assert await schedules.due([], 10) == []
     seconds = await schedules.seconds_until_due(KINDS)
     assert seconds is not None
@@ -190,3 +194,24 @@ async def test_a_schedule_that_somebody_fires_is_passed_by(jobs: JobDatabase, jo
             await mine.take(held.id, [Tick(EARLY, FIRED)])
             taking = asyncio.create_task(theirs.take(held.id, [Tick(EARLY, FIRED)]))
         assert await taking == set()
+
+
+async def test_a_row_that_a_later_rule_would_refuse_does_not_keep_the_others_from_firing(
+    jobs: JobDatabase, schedules: ScheduleDatabase
+) -> None:
+    now = await schedules.now()
+    odd = await stored(jobs.engine, "odd", next_fire_at=now - 2 * MINUTE)
+    await stored(jobs.engine, "sound", next_fire_at=now - MINUTE)
+    await jobs.engine.execute(f"UPDATE millrace_schedules SET priority = 99999 WHERE id = '{odd.id}'")
+    assert [schedule.name for schedule in await schedules.due(KINDS, 10)] == ["odd", "sound"]
+
+
+async def test_old_ticks_are_forgotten_some_at_a_time(
+    jobs: JobDatabase, schedules: ScheduleDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.database.schedules._MOST_FORGOTTEN", 2)
+    schedule, now = await stored(jobs.engine, "old"), await schedules.now()
+    await schedules.take(schedule.id, [Tick(now + number * MINUTE, TickOutcome.FIRED) for number in range(5)])
+    assert await schedules.forget_old_ticks(1.0) == 0
+    assert [await schedules.forget_old_ticks(-1.0) for _ in range(4)] == [2, 2, 1, 0]
+    assert await schedules.ticks(schedule.id, 10) == []

@@ -601,12 +601,12 @@ async def test_dead_jobs_are_listed_and_can_be_run_again(stage: Stage) -> None:
     assert (page["total"], len(page["items"])) == (3, 2)
     ended = (await stage.run("nothing"))["id"]
     chosen = {"ids": [ids[1].lower(), ended, UNKNOWN]}
-    assert await stage.post(f"{JOBS}/$requeue", chosen, status=200) == {"requeued": [ids[1]]}
+    assert await stage.post(f"{JOBS}/$requeue", chosen, status=200) == {"requeued": [ids[1]], "left_out": {}}
     await stage.reach(ids[1], "dead")
-    assert await stage.post(f"{JOBS}/$requeue", {"limit": 1}, status=200) == {"requeued": [ids[0]]}
+    assert await stage.post(f"{JOBS}/$requeue", {"limit": 1}, status=200) == {"requeued": [ids[0]], "left_out": {}}
     await stage.reach(ids[0], "dead")
-    assert await stage.post(f"{JOBS}/$requeue", status=200) == {"requeued": ids}
-    assert await stage.post(f"{JOBS}/$requeue", {"ids": []}, status=200) == {"requeued": []}
+    assert await stage.post(f"{JOBS}/$requeue", status=200) == {"requeued": ids, "left_out": {}}
+    assert await stage.post(f"{JOBS}/$requeue", {"ids": []}, status=200) == {"requeued": [], "left_out": {}}
 
 
 async def test_a_request_to_run_dead_jobs_again_is_checked(stage: Stage) -> None:

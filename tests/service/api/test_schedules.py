@@ -440,7 +440,7 @@ async def test_a_tick_fires_once_however_many_workers_there_are(stage: Stage) ->
     made = await make(stage, "once", cron="* * * * * *", overlap="allow_all")
 
     async def have_fired() -> bool:
-        await asyncio.gather(*(stage.background.schedules.fire_due() for _ in range(8)))
+        await asyncio.gather(*(stage.background.schedules.firing.fire_due() for _ in range(8)))
         return len(await ticks(stage, made)) >= 1
 
     await eventually(have_fired)

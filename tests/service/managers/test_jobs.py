@@ -15,7 +15,7 @@ from domain.graphs import GraphRequest
 from domain.jobs import IllegalTransition, Job, JobState, NewJob, Retention
 from domain.tasks import Tasks, task
 from infra.queue.memory import MemoryDoorbell
-from service.managers.jobs import Jobs
+from service.managers.jobs import Jobs, Requeued
 from tests.infra.queue.wakes import Wakes
 from tests.service.managers import works as tasks
 from tests.service.managers.works import KINDS, Works, queue_name, works
@@ -262,13 +262,13 @@ async def test_dead_jobs_of_a_graph_run_again_with_what_depends_on_them(service:
     async with service.working(queue):
         for id in (bad, alone.id):
             await service.reach((await service.store.find_many([id]))[0], JobState.DEAD)
-    changed = await jobs.requeue_dead([bad, alone.id, then], 100)
+    changed = (await jobs.requeue_dead([bad, alone.id, then], 100)).jobs
     assert {job.id: job.state for job in changed} == {
         alone.id: JobState.QUEUED,
         bad: JobState.QUEUED,
         then: JobState.BLOCKED,
     }
-    assert await jobs.requeue_dead([bad], 100) == []
+    assert await jobs.requeue_dead([bad], 100) == Requeued([], {})
     await graphs.delete(view.id)
     await jobs.delete(alone.id)
 
@@ -307,3 +307,32 @@ async def test_what_is_older_than_it_is_kept_is_forgotten(service: Works, queue:
     while await jobs.tidy() == 1.0:
         pass
     assert [job.id for job in await service.store.find_many([old.id, young.id, waiting.id])] == [young.id, waiting.id]
+
+
+async def test_dead_jobs_that_cannot_run_again_do_not_keep_others_from_it(service: Works, jobs: Jobs) -> None:
+    queue, key = queue_name(), queue_name()
+
+    async def dead(unique_key: str | None = None) -> Job:
+        job = await service.add(tasks.echo, queue=queue, unique_key=unique_key)
+        await service.engine.execute(
+            f"UPDATE millrace_jobs SET state = 'dead', status = 'failed', finished_at = submitted_at "
+            f"WHERE id = '{job.id}'"
+        )
+        return job
+
+    older, newer, alone = await dead(key), await dead(key), await dead()
+    found = await jobs.requeue_dead([older.id, newer.id, alone.id], 100)
+    assert {job.id for job in found.jobs} == {newer.id, alone.id}
+    assert found.left_out == {older.id: f'job {newer.id} has the same unique key "{key}"'}
+    again = await jobs.requeue_dead([older.id], 100)
+    assert (again.jobs, again.left_out) == ([], found.left_out)
+    for job in (older, newer, alone):
+        await jobs.delete(job.id)
+
+
+async def test_a_job_that_was_run_again_meanwhile_is_not_removed_for_its_age(service: Works, jobs: Jobs) -> None:
+    job = await service.add(tasks.echo, queue=queue_name())
+    assert await service.store.delete([job.id], is_over=True) == 0
+    assert (await service.get(job)).state is JobState.QUEUED
+    await service.store.cancel([job.id])
+    assert await service.store.delete([job.id], is_over=True) == 1

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from domain.errors import InvalidBody, NotFound
+from domain.errors import Conflict, InvalidBody, NotFound
 from domain.jobs import Job, JobState
 from domain.schedules import CatchUp, Overlap, ScheduledTask, TickOutcome
 from domain.wire import timestamp_text
+from infra.database.postgres import PostgresEngine
 from service.managers.schedules import ScheduleManager
 from tests.service.managers.works import Works, queue_name, works
 
@@ -46,7 +47,10 @@ async def since(service: Works, schedule: ScheduledTask, days: int) -> None:
 
 async def jobs_of(service: Works, schedule: ScheduledTask) -> list[Job]:
     """The unfinished jobs of a schedule by tick."""
-    found = await service.store.active_of_schedule(schedule.id)
+    rows = await service.engine.fetch(
+        f"SELECT id FROM millrace_jobs WHERE schedule_id = '{schedule.id}' AND status IN ('pending', 'running')"
+    )
+    found = await service.store.find_many([id for (id,) in rows])
     return sorted(found, key=lambda job: job.fire_at or MIDNIGHT)
 
 
@@ -54,7 +58,7 @@ async def test_what_is_due_fires_once_however_many_fire_it(service: Works, sched
     made = [await make(schedules, overlap=Overlap.ALLOW_ALL, catch_up=CatchUp.ALL) for _ in range(30)]
     for schedule in made:
         await since(service, schedule, 3)
-    waits = await asyncio.gather(*(schedules.fire_due() for _ in range(8)))
+    waits = await asyncio.gather(*(schedules.firing.fire_due() for _ in range(8)))
     assert all(0 < seconds <= 1.0 for seconds in waits)
     for schedule in made:
         assert [job.fire_at for job in await jobs_of(service, schedule)] == [
@@ -80,7 +84,7 @@ async def test_ticks_that_are_caught_up_with_together_overlap_too(
 ) -> None:
     schedule = await make(schedules, overlap=overlap, catch_up=CatchUp.ALL)
     await since(service, schedule, 3)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     ticks = (await schedules.ticks(schedule.id))[::-1]
     assert [tick.outcome.value for tick in ticks] == outcomes.split()
     if overlap is Overlap.CANCEL_OTHER:
@@ -94,11 +98,100 @@ async def test_ticks_that_are_caught_up_with_together_overlap_too(
 
 async def test_a_waiting_job_is_replaced_by_the_next(service: Works, schedules: ScheduleManager) -> None:
     schedule = await make(schedules, overlap=Overlap.CANCEL_OTHER)
-    first = await schedules.trigger(schedule.id)
+    [first] = await service.store.insert([schedules.firing.job_of(schedule, MIDNIGHT - timedelta(days=1))])
     await since(service, schedule, 1)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     assert (await service.get(first)).state is JobState.CANCELED
     assert [job.fire_at for job in await jobs_of(service, schedule)] == [MIDNIGHT]
+
+
+@pytest.mark.parametrize("overlap", Overlap)
+async def test_what_was_submitted_by_hand_neither_keeps_ticks_from_firing_nor_is_canceled_by_them(
+    service: Works, schedules: ScheduleManager, overlap: Overlap
+) -> None:
+    schedule = await make(schedules, overlap=overlap)
+    triggered = (await schedules.trigger(schedule.id)).job
+    span = (MIDNIGHT - timedelta(days=9), MIDNIGHT - timedelta(days=6))
+    made = await schedules.backfill(schedule.id, *span)
+    await since(service, schedule, 1)
+    await schedules.firing.fire_due()
+    by_hand = [triggered.id, *made.job_ids]
+    jobs = {job.id: job for job in await jobs_of(service, schedule)}
+    assert [jobs[id].state for id in by_hand] == [JobState.QUEUED] * 4
+    assert [job.fire_at for job in jobs.values() if job.id not in by_hand] == [MIDNIGHT]
+
+
+async def test_what_is_still_to_come_cannot_be_made_up_for(schedules: ScheduleManager) -> None:
+    schedule = await make(schedules)
+    with pytest.raises(InvalidBody, match="Only past ticks can be made up for") as caught:
+        await schedules.backfill(schedule.id, MIDNIGHT, MIDNIGHT + timedelta(days=9))
+    assert [error.pointer for error in caught.value.errors] == ["/end"]
+    assert await schedules.ticks(schedule.id) == []
+
+
+async def test_one_after_the_other_holds_whatever_the_limit_of_the_task(
+    service: Works, schedules: ScheduleManager
+) -> None:
+    schedule = await make(schedules, task="share", args={}, overlap=Overlap.BUFFER_ALL, catch_up=CatchUp.ALL)
+    await since(service, schedule, 3)
+    await schedules.firing.fire_due()
+    jobs = await jobs_of(service, schedule)
+    assert [(job.concurrency_key, job.concurrency_limit) for job in jobs] == [(f"schedule:{schedule.id}", 1)] * 3
+
+
+async def test_a_tick_that_a_busy_database_refuses_fires_the_next_time(
+    service: Works, schedules: ScheduleManager
+) -> None:
+    if not isinstance(service.engine, PostgresEngine):
+        pytest.skip("SQLite knows no deadlocks: one writes after the other")
+    schedule = await make(schedules)
+    await since(service, schedule, 1)
+    # As the victim of a deadlock is told.
+    await service.engine.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"
+    )
+    await service.engine.execute(
+        "CREATE TRIGGER refused BEFORE INSERT ON millrace_jobs FOR EACH ROW "
+        f"WHEN (NEW.schedule_id = '{schedule.id}') EXECUTE FUNCTION refuse()"
+    )
+    with pytest.raises(Conflict, match="came first"):
+        await schedules.firing.fire_due()
+    await service.engine.execute("DROP FUNCTION refuse CASCADE")
+    assert await schedules.ticks(schedule.id) == []
+    await schedules.firing.fire_due()
+    assert [tick.outcome for tick in await schedules.ticks(schedule.id)] == [TickOutcome.FIRED]
+
+
+async def test_a_schedule_that_this_machine_cannot_read_leaves_the_others_alone(
+    service: Works, schedules: ScheduleManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    strange, sound = await make(schedules), await make(schedules)
+    # As one of a later version, or of a machine with newer time zones.
+    await service.engine.execute(f"UPDATE millrace_schedules SET time_zone = 'Mars/Olympus' WHERE id = '{strange.id}'")
+    for schedule in (strange, sound):
+        await since(service, schedule, 1)
+    await schedules.firing.fire_due()
+    await schedules.firing.fire_due()
+    assert [tick.outcome for tick in await schedules.ticks(sound.id)] == [TickOutcome.FIRED]
+    assert await schedules.ticks(strange.id) == []
+    assert [message.partition(": ")[0] for message in caplog.messages if "cannot fire here" in message] == [
+        f"schedule {strange.id} ({strange.name}) cannot fire here"
+    ]
+
+
+async def test_which_ticks_were_seen_to_is_forgotten_after_a_time(service: Works, schedules: ScheduleManager) -> None:
+    schedule = await make(schedules, overlap=Overlap.ALLOW_ALL, catch_up=CatchUp.ALL)
+    await since(service, schedule, 3)
+    await schedules.firing.fire_due()
+    assert await schedules.firing.tidy() == 60.0
+    long_ago = timestamp_text(datetime.now(UTC) - timedelta(days=91))
+    await service.engine.execute(
+        f"UPDATE millrace_ticks SET at = '{long_ago}' WHERE schedule_id = '{schedule.id}' "
+        f"AND fire_at < '{timestamp_text(MIDNIGHT)}'"
+    )
+    assert await schedules.firing.tidy() == 1.0
+    assert [tick.fire_at for tick in await schedules.ticks(schedule.id)] == [MIDNIGHT]
 
 
 async def test_one_that_cannot_fire_is_recorded_and_not_tried_again(
@@ -108,8 +201,8 @@ async def test_one_that_cannot_fire_is_recorded_and_not_tried_again(
     await service.engine.execute(f"UPDATE millrace_schedules SET args = '{{\"x\":1}}' WHERE id = '{broken.id}'")
     for schedule in (broken, sound):
         await since(service, schedule, 1)
-    await schedules.fire_due()
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
+    await schedules.firing.fire_due()
     [tick] = await schedules.ticks(broken.id)
     assert (tick.fire_at, tick.outcome, tick.job_id) == (MIDNIGHT, TickOutcome.FAILED, None)
     assert tick.detail is not None
@@ -127,7 +220,7 @@ async def test_ticks_that_nobody_was_there_for_are_counted_and_said(
 ) -> None:
     schedule = await make(schedules, catch_up=CatchUp.NONE, misfire_grace_seconds=0.0)
     await since(service, schedule, 400)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     assert (await schedules.get(schedule.id)).missed == 400
     assert caplog.messages == [f"schedule {schedule.id} ({schedule.name}) has missed 400 ticks"]
     assert await schedules.ticks(schedule.id) == []
@@ -139,7 +232,7 @@ async def test_a_schedule_of_a_task_that_is_not_known_here_waits_for_who_knows_i
     schedule = await make(schedules)
     await service.engine.execute(f"UPDATE millrace_schedules SET task = 'strange' WHERE id = '{schedule.id}'")
     await since(service, schedule, 1)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     assert await schedules.ticks(schedule.id) == []
     with pytest.raises(NotFound, match='There is no task "strange"'):
         await schedules.trigger(schedule.id)
@@ -163,7 +256,7 @@ async def test_a_change_of_the_times_lets_the_past_be(
     changed = await schedules.patch(schedule.id, change)
     assert changed.next_fire_at is not None
     assert changed.next_fire_at > datetime.now(UTC) - timedelta(seconds=1)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     assert await schedules.ticks(schedule.id) == []
 
 
@@ -171,7 +264,7 @@ async def test_another_change_leaves_the_times_alone(service: Works, schedules: 
     schedule = await make(schedules, catch_up=CatchUp.ALL, overlap=Overlap.ALLOW_ALL)
     await since(service, schedule, 3)
     await schedules.patch(schedule.id, {"priority": 7, "args": {"value": 5}})
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     jobs = await jobs_of(service, schedule)
     assert [(job.priority, job.args) for job in jobs] == [(7, {"value": 5})] * 3
 
@@ -186,7 +279,7 @@ async def test_a_schedule_that_has_ended_fires_no_more(service: Works, schedules
     )
     assert (schedule.next_fire_at, await schedules.preview(schedule.id)) == (None, [])
     await since(service, schedule, 4)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     found = await schedules.get(schedule.id)
     # The end itself is not part of it.
     assert (found.fired, found.next_fire_at) == (2, None)
@@ -196,7 +289,7 @@ async def test_a_schedule_that_has_ended_fires_no_more(service: Works, schedules
 async def test_a_tick_of_a_removed_schedule_is_nobodys(service: Works, schedules: ScheduleManager) -> None:
     schedule = await make(schedules)
     await since(service, schedule, 1)
-    await schedules.fire_due()
+    await schedules.firing.fire_due()
     await schedules.delete(schedule.id)
     assert not await service.engine.fetch(f"SELECT 1 FROM millrace_ticks WHERE schedule_id = '{schedule.id}'")
     assert len(await jobs_of(service, schedule)) == 1

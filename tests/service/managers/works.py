@@ -186,6 +186,11 @@ async def log_oddly(job: RunningJob) -> None:
     job.progress(150.0)
 
 
+@task(concurrency_limit=3)
+async def share() -> None:
+    pass
+
+
 @task()
 def sleep_in_process(job: RunningJob) -> None:
     job.progress(1, message=str(os.getpid()))
@@ -197,7 +202,7 @@ def sleep_in_process(job: RunningJob) -> None:
 TASKS: tuple[Task, ...] = (
     *(echo, surroundings, wait, wait_and_complain, wait_and_break, finish_anyway, fail, give_up, postpone, dawdle),
     *(time_out, cancel_itself, be_canceled, leave, be_odd, give_up_by_itself, return_object, return_too_much),
-    *(return_nul, return_surrogate, log, log_oddly, sleep_in_process),
+    *(return_nul, return_surrogate, log, log_oddly, share, sleep_in_process),
 )
 KINDS = Tasks(TASKS)
 
