@@ -56,12 +56,10 @@ class Claims(Endings, Slots):
         workers one is leased, or none unless `is_risk_taken`.
         """
         arguments = self.arguments()
-        kinds_of, keyed = (
-            f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("kinds", "keyed")
-        )
+        queued, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
         known = self._known(arguments, queue, kinds)
         [(is_unkeyed, is_keyed, is_risky)] = await self.engine.fetch(
-            f"SELECT EXISTS (SELECT 1 FROM {kinds_of} WHERE {known} AND concurrency_key IS NULL), "
+            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known} AND concurrency_key IS NULL), "
             f"EXISTS (SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL), "
             f"{self._is_any_risky(risky_losses)}",
             *arguments.values,

@@ -9,8 +9,6 @@ VERSION = "1.38.0"
 DESCRIPTION = "processes of workers, and more indexes of jobs"
 
 INDEXES = {
-    # For a service that has nothing of a kind to do while very much of another kind waits.
-    "millrace_jobs_kinds": "ON millrace_jobs (queue, kind) WHERE state = 'queued' AND concurrency_key IS NULL",
     "millrace_jobs_status": "ON millrace_jobs (status, id)",
     "millrace_jobs_active_of_schedule": (
         "ON millrace_jobs (schedule_id) WHERE status IN ('pending', 'running') AND schedule_id IS NOT NULL"
