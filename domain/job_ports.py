@@ -204,10 +204,13 @@ class ScheduleStore(Transactions, Protocol):
         ...
 
     async def due(self, kinds: Sequence[str], limit: int, *, without: Sequence[str] = ()) -> list[ScheduledTask]:
-        """Schedules of tasks of these kinds that must fire now, locked until the transaction ends."""
+        """Schedules of tasks of these kinds that must fire now, locked until the transaction ends.
+
+        Those with the ids of `without` are left out.
+        """
         ...
 
-    async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
+    async def seconds_until_due(self, kinds: Sequence[str], *, without: Sequence[str] = ()) -> float | None:
         """In how many seconds the next one must fire, None when there is none."""
         ...
 

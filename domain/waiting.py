@@ -63,14 +63,15 @@ def why_queued(
     if job.losses > 0 and ahead == 0:
         text = f"waiting: it has lost its worker {job.losses} times, and such jobs begin one after the other"
         return Why(state=job.state, reason="suspect", text=text, facts={"losses": job.losses})
+    first = "1 job" if ahead == 1 else f"{ahead} jobs"
+    verb = "comes" if ahead == 1 else "come"
     if is_process:
         busy, most = sum(worker.busy_processes for worker in serving), sum(worker.processes for worker in serving)
         if busy >= most:
-            text = f'waiting: all {most} processes of the workers of queue "{job.queue}" are busy'
-            return Why(state=job.state, reason="processes", text=text, facts={"busy": busy, "processes": most})
+            text = f'waiting: all {most} processes of the workers of queue "{job.queue}" are busy; {first} {verb} first'
+            facts = {"ahead": ahead, "busy": busy, "processes": most}
+            return Why(state=job.state, reason="processes", text=text, facts=facts)
     running, room = sum(worker.running for worker in serving), sum(worker.concurrency for worker in serving)
-    first = "1 job" if ahead == 1 else f"{ahead} jobs"
-    verb = "comes" if ahead == 1 else "come"
     text = f'waiting: {first} of queue "{job.queue}" {verb} first; its workers run {running} of {room} at a time'
     facts = {"ahead": ahead, "running": running, "concurrency": room}
     return Why(state=job.state, reason="queued", text=text, facts=facts)

@@ -44,14 +44,6 @@ class Cron:
     def __repr__(self) -> str:
         return f"Cron({self.expression!r})"
 
-    def after(self, moment: datetime, zone: tzinfo) -> Iterator[datetime]:
-        """The fire times later than `moment`, oldest first, in UTC."""
-        return self.within(min(_utc(moment), LATEST) + _MICROSECOND, LATEST, zone)
-
-    def before(self, moment: datetime, zone: tzinfo) -> Iterator[datetime]:
-        """The fire times earlier than `moment`, newest first, in UTC."""
-        return self.within(EARLIEST, moment, zone, newest_first=True)
-
     def within(self, start: datetime, end: datetime, zone: tzinfo, *, newest_first: bool = False) -> Iterator[datetime]:
         """The fire times from `start` on and before `end`, in UTC, strictly ascending or strictly descending."""
         low, high = (min(max(_utc(moment), EARLIEST), LATEST) for moment in (start, end))

@@ -88,27 +88,28 @@ class ScheduleDatabase:
     async def due(self, kinds: Sequence[str], limit: int, *, without: Sequence[str] = ()) -> list[ScheduledTask]:
         """Schedules of tasks of these kinds that must fire now, locked until the transaction ends."""
         arguments = Arguments(self._dialect)
-        others = f" AND NOT {self._dialect.any_of('id', list(without), arguments.bind)}" if without else ""
         rows = await self._engine.fetch(
-            f"SELECT {self._json} FROM millrace_schedules WHERE {self._is_waiting(kinds, arguments)} "
-            f"AND next_fire_at <= {self._dialect.now}{others} ORDER BY next_fire_at "
+            f"SELECT {self._json} FROM millrace_schedules WHERE {self._is_waiting(kinds, without, arguments)} "
+            f"AND next_fire_at <= {self._dialect.now} ORDER BY next_fire_at "
             f"LIMIT {arguments.bind(limit)}{self._dialect.free_row_lock}",
             *arguments.values,
         )
         return [_decode(row[0]) for row in rows]
 
-    async def seconds_until_due(self, kinds: Sequence[str]) -> float | None:
+    async def seconds_until_due(self, kinds: Sequence[str], *, without: Sequence[str] = ()) -> float | None:
         """In how many seconds the next one must fire, None when there is none."""
         arguments = Arguments(self._dialect)
         seconds = self._dialect.seconds_from_now("min(next_fire_at)")
         [(found,)] = await self._engine.fetch(
-            f"SELECT {seconds} FROM millrace_schedules WHERE {self._is_waiting(kinds, arguments)}", *arguments.values
+            f"SELECT {seconds} FROM millrace_schedules WHERE {self._is_waiting(kinds, without, arguments)}",
+            *arguments.values,
         )
         return None if found is None else float(found)
 
-    def _is_waiting(self, kinds: Sequence[str], arguments: Arguments) -> str:
+    def _is_waiting(self, kinds: Sequence[str], without: Sequence[str], arguments: Arguments) -> str:
         known = self._dialect.any_of("task", list(kinds), arguments.bind) if kinds else "1 = 0"
-        return f"NOT is_paused AND next_fire_at IS NOT NULL AND {known}"
+        others = f" AND NOT {self._dialect.any_of('id', list(without), arguments.bind)}" if without else ""
+        return f"NOT is_paused AND next_fire_at IS NOT NULL AND {known}{others}"
 
     async def take(self, schedule_id: str, ticks: Sequence[Tick]) -> set[datetime]:
         """Record ticks; returns those that had not been recorded before."""

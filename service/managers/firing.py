@@ -37,7 +37,7 @@ class Firing:
         """
         while await self._fire_some():
             pass
-        seconds = await self._store.seconds_until_due(self._jobs.tasks.kinds)
+        seconds = await self._store.seconds_until_due(self._jobs.tasks.kinds, without=self._unreadable())
         return 1.0 if seconds is None else min(max(seconds, 0.01), 1.0)
 
     async def _fire_some(self) -> int:

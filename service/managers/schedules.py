@@ -73,10 +73,10 @@ class ScheduleManager(Manager[ScheduledTask]):
         async with self._store.transaction():
             schedule = await self.get(id, lock=True)
             try:
+                fire = between(schedule, start, end, MOST_BACKFILLED)
                 if end > (now := await self._store.now()):
                     # What is still to come fires by itself.
                     raise Invalid(f"Only past ticks can be made up for, and now is {timestamp_text(now)}")
-                fire = between(schedule, start, end, MOST_BACKFILLED)
             except Invalid as error:
                 raise rejected([problem("value_error", error.detail, ("end",), timestamp_text(end))]) from None
             made = {job.id: job for job in (self.firing.job_of(schedule, fire_at) for fire_at in fire)}

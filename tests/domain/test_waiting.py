@@ -155,8 +155,8 @@ def test_a_skipped_job_names_what_it_would_have_needed() -> None:
 def test_a_job_that_needs_a_process_waits_while_all_are_busy() -> None:
     workers = [worker(processes=2, busy_processes=2), worker(processes=1, busy_processes=1)]
     why = why_queued(job(S.QUEUED), workers, [], 0, is_process=True)
-    assert (why.reason, why.facts) == ("processes", {"busy": 3, "processes": 3})
-    assert why.text == 'waiting: all 3 processes of the workers of queue "default" are busy'
+    assert (why.reason, why.facts) == ("processes", {"ahead": 0, "busy": 3, "processes": 3})
+    assert why.text == 'waiting: all 3 processes of the workers of queue "default" are busy; 0 jobs come first'
     assert why_queued(job(S.QUEUED), workers, [], 0).reason == "queued"
     assert why_queued(job(S.QUEUED), [*workers, worker()], [], 0, is_process=True).reason == "queued"
 

@@ -71,7 +71,8 @@ def test_both_signals_end_a_service_cleanly(start_lite: Start, arguments: list[s
         began = time.monotonic()
         os.killpg(service.process.pid, number)
         assert service.wait() == 0
-        assert time.monotonic() - began < 3
+        # Far below what a service waits for that does not end by itself.
+        assert time.monotonic() - began < 8
         assert "Traceback" not in service.output
 
 

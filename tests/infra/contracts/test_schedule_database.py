@@ -77,6 +77,9 @@ async def test_what_is_due_is_found_the_oldest_first(jobs: JobDatabase, schedule
     seconds = await schedules.seconds_until_due(KINDS)
     assert seconds is not None
     assert -150 < seconds < -119
+    seconds = await schedules.seconds_until_due(KINDS, without=[late.id, later.id])
+    assert seconds is not None
+    assert 90 < seconds < 120.1
     for schedule in (late, later):
         await schedules.advance(
             schedule.id, next_fire_at=None, last_fire_at=schedule.next_fire_at, fired=1, skipped=0, missed=0

@@ -516,9 +516,15 @@ async def test_a_job_that_waits_for_its_turn_says_how_many_come_first(stage: Sta
     for id in running:
         await stage.reach(id, "running")
     first, second = [await stage.submit("grind") for _ in range(2)]
-    found = await why(stage, second)
-    assert (found["reason"], found["facts"]["ahead"]) == ("queued", 1)
-    assert found["text"].startswith('waiting: 1 job of queue "default" comes first; its workers run ')
+
+    async def are_busy() -> Any:
+        # Known once the worker has said so.
+        found = await why(stage, second)
+        assert found["facts"]["ahead"] == 1
+        return found if found["reason"] == "processes" else None
+
+    found = await eventually(are_busy)
+    assert found["text"] == 'waiting: all 4 processes of the workers of queue "default" are busy; 1 job comes first'
     for id in (first, second, *running):
         await stage.delete(f"{JOBS}/{id}")
 

@@ -252,6 +252,15 @@ async def test_a_schedule_can_be_triggered_whenever(stage: Stage) -> None:
     assert (await ticks(stage, made), (await read(stage, made))["fired"]) == ([], 0)
 
 
+async def test_a_trigger_says_that_its_job_is_there_already(stage: Stage) -> None:
+    made = await make(stage, "twice", task="once", args={"name": "twice"})
+    first, second = [await stage.post(f"{SCHEDULES}/{made['id']}/$trigger", None) for _ in range(2)]
+    assert (first["is_duplicate"], second["is_duplicate"]) == (False, True)
+    assert second["message"] == f"This job is there already. Job ID: {first['job_id']}"
+    with opened("twice"):
+        await stage.reach(first["job_id"], "completed")
+
+
 async def test_the_past_can_be_made_up_for_and_only_once(stage: Stage) -> None:
     made = await make(stage, "past", cron="0 0 * * *", overlap="allow_all")
     path = f"{SCHEDULES}/{made['id']}/$backfill"

@@ -13,7 +13,7 @@ from domain.schedules import CatchUp, Overlap, ScheduledTask, TickOutcome
 from domain.wire import timestamp_text
 from infra.database.postgres import PostgresEngine
 from service.managers.schedules import ScheduleManager
-from tests.service.managers.works import Works, queue_name, works
+from tests.service.managers.works import Works, eventually, queue_name, works
 
 MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
@@ -129,6 +129,15 @@ async def test_what_is_still_to_come_cannot_be_made_up_for(schedules: ScheduleMa
     assert await schedules.ticks(schedule.id) == []
 
 
+@pytest.mark.parametrize("naive", ["start", "end", "start end"])
+async def test_a_span_without_a_time_zone_cannot_be_made_up_for(schedules: ScheduleManager, naive: str) -> None:
+    schedule = await make(schedules)
+    span = {"start": MIDNIGHT - timedelta(days=3), "end": MIDNIGHT}
+    span |= {name: span[name].replace(tzinfo=None) for name in naive.split()}
+    with pytest.raises(InvalidBody, match="need a time zone"):
+        await schedules.backfill(schedule.id, **span)
+
+
 async def test_one_after_the_other_holds_whatever_the_limit_of_the_task(
     service: Works, schedules: ScheduleManager
 ) -> None:
@@ -163,6 +172,44 @@ async def test_a_tick_that_a_busy_database_refuses_fires_the_next_time(
     assert [tick.outcome for tick in await schedules.ticks(schedule.id)] == [TickOutcome.FIRED]
 
 
+async def test_ticks_of_a_batch_that_was_the_victim_of_a_deadlock_fire_the_next_time(
+    service: Works, schedules: ScheduleManager
+) -> None:
+    if not isinstance(service.engine, PostgresEngine):
+        pytest.skip("SQLite knows no deadlocks: one writes after the other")
+    early, late = [await make(schedules, overlap=Overlap.CANCEL_OTHER) for _ in range(2)]
+    # What fires first has the job with the higher id, and so is locked in another order than by whoever records ends.
+    lower, higher = [
+        (await service.store.insert([schedules.firing.job_of(schedule, MIDNIGHT - timedelta(days=5))]))[0]
+        for schedule in (late, early)
+    ]
+    for schedule, days in ((early, 2), (late, 1)):
+        await since(service, schedule, days)
+    is_held = asyncio.Event()
+
+    async def is_waited_for() -> bool:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(await service.engine.fetch(waiting))
+
+    async def record() -> None:
+        """Lock both, as the end of both would; PostgreSQL finds the deadlock where it was waited the longest."""
+        async with service.engine.transaction():
+            await service.store.lock([lower.id])
+            is_held.set()
+            await eventually(is_waited_for)
+            await service.store.lock([higher.id])
+
+    recording = asyncio.create_task(record())
+    await is_held.wait()
+    with pytest.raises(Conflict, match="came first"):
+        await schedules.firing.fire_due()
+    await recording
+    assert [await schedules.ticks(schedule.id) for schedule in (early, late)] == [[], []]
+    await schedules.firing.fire_due()
+    for schedule in (early, late):
+        assert [tick.outcome for tick in await schedules.ticks(schedule.id)] == [TickOutcome.FIRED]
+
+
 async def test_a_schedule_that_this_machine_cannot_read_leaves_the_others_alone(
     service: Works, schedules: ScheduleManager, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,6 +225,15 @@ async def test_a_schedule_that_this_machine_cannot_read_leaves_the_others_alone(
     assert [message.partition(": ")[0] for message in caplog.messages if "cannot fire here" in message] == [
         f"schedule {strange.id} ({strange.name}) cannot fire here"
     ]
+
+
+async def test_a_schedule_that_this_machine_cannot_read_is_not_looked_for_all_the_time(
+    service: Works, schedules: ScheduleManager
+) -> None:
+    strange = await make(schedules)
+    await service.engine.execute(f"UPDATE millrace_schedules SET time_zone = 'Mars/Olympus' WHERE id = '{strange.id}'")
+    await since(service, strange, 1)
+    assert await schedules.firing.fire_due() == 1.0
 
 
 async def test_which_ticks_were_seen_to_is_forgotten_after_a_time(service: Works, schedules: ScheduleManager) -> None:
