@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from domain.errors import Misconfigured
-from infra.database import migrate
+from infra.database import migrate, migration_files
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine
 from infra.database.migrate import Step
@@ -69,7 +69,7 @@ async def write(
     _database_of(design)
     *others, own = design.migration_apps
     own = msgspec.structs.replace(own, directory=design.migrations_home)
-    return await migrate.new(own, [*others, own], description=description, is_empty=is_empty, ask=ask)
+    return await migration_files.new(own, [*others, own], description=description, is_empty=is_empty, ask=ask)
 
 
 @asynccontextmanager

@@ -1,24 +1,20 @@
 """Runs Piccolo migrations: each in one transaction together with its record, and each exactly once, however many
 processes start at the same time."""
 
-import contextlib
-import importlib.util
-import io
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import msgspec
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
 from piccolo.apps.migrations.tables import Migration
 
 from domain.errors import Invalid, Misconfigured, ServiceError, Unavailable
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine
-from infra.database.piccolo_environment import MigrationApp, asking, config_of, piccolo_environment, quietly
+from infra.database.migration_files import description_of, manager_of, modules_of
+from infra.database.piccolo_environment import MigrationApp, piccolo_environment, quietly
 from infra.database.postgres import PostgresEngine
 from infra.database.schema import Drift, compare, synchronize
 from infra.database.sqlite import SqliteEngine
@@ -42,9 +38,9 @@ async def status(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[S
     async with piccolo_environment(apps):
         applied = await _applied(engine)
     return [
-        Step(app=app.name, id=id, description=_description(module), is_applied=(app.name, id) in applied)
+        Step(app=app.name, id=id, description=description_of(module), is_applied=(app.name, id) in applied)
         for app in apps
-        for id, module in _modules(app).items()
+        for id, module in modules_of(app).items()
     ]
 
 
@@ -64,7 +60,7 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
                 async with _locked(engine):
                     done += _synchronized(app, await synchronize(engine, app.tables))
                 continue
-            for id, module in _modules(app).items():
+            for id, module in modules_of(app).items():
                 done += await _run_once(engine, app, id, module)
             drift = await compare(engine, app.tables)
             if not drift.is_clean:
@@ -86,7 +82,7 @@ async def down(
         app = next((app for app in reversed(apps) if any(name == app.name for name, _ in applied)), None)
         if app is None:
             raise Invalid("There is no migration to undo")
-        modules = _modules(app)
+        modules = modules_of(app)
         latest = sorted((id for name, id in applied if name == app.name), reverse=True)[:steps]
         for id in latest:
             if id not in modules:
@@ -95,7 +91,7 @@ async def down(
                 # Looked up under the lock: another process may have been faster.
                 if (app.name, id) not in await _applied(engine):
                     continue
-                manager = await _manager(modules[id])
+                manager = await manager_of(modules[id])
                 if not is_dropping_data:
                     await _check_empty(engine, id, manager)
                 await _run(engine, manager, is_backwards=True)
@@ -132,14 +128,14 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
                     for ddl in column._meta.table.alter().add_column(column._meta.name, column).ddl
                 ]
                 continue
-            for id, module in _modules(app).items():
+            for id, module in modules_of(app).items():
                 if (app.name, id) in applied:
                     continue
                 # In a transaction, for a migration that acts instead of telling what to do is refused and undone.
                 async with engine.transaction():
-                    manager = await _manager(module)
+                    manager = await manager_of(module)
                 if await _is_adoptable(engine, app, manager):
-                    statements.append(f"-- {app.name}: {id} {_description(module)} (only recorded)")
+                    statements.append(f"-- {app.name}: {id} {description_of(module)} (only recorded)")
                 else:
                     manager.preview = True
                     printed = await quietly(manager.run())
@@ -147,50 +143,13 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
     return statements
 
 
-async def new(
-    app: MigrationApp,
-    apps: Sequence[MigrationApp],
-    *,
-    description: str,
-    is_empty: bool = False,
-    ask: Callable[[str], bool] | None = None,
-) -> Path | None:
-    """Write a migration for the difference between the declared tables and the migrations so far.
-
-    Returns its file, or None when there is no difference. Needs no database. `ask` answers whether a name that went
-    and one that came are the same thing; without it that question is a `Misconfigured`.
-    """
-    directory = app.directory
-    if directory is None:
-        raise Misconfigured("name a folder: with_database(migrations=…)")
-    is_first = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / ".written").touch()
-        (directory / ".written").unlink()
-    except OSError as error:
-        raise Misconfigured(f"cannot write into {directory}: {error.strerror}") from error
-    # Piccolo puts it between single quotes as it is.
-    description = " ".join(description.split()).replace("\\", "\\\\").replace("'", "\\'")
-    try:
-        async with piccolo_environment(apps):
-            with asking(ask), contextlib.redirect_stdout(io.StringIO()):
-                meta = await _create_new_migration(config_of(app), auto=not is_empty, description=description)
-    except NoChanges:
-        return None
-    finally:
-        if is_first and not any(directory.iterdir()):
-            directory.rmdir()
-    return Path(meta.migration_path)
-
-
 async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:
     async with _locked(engine), _explained(app, id):
         # Looked up under the lock: another process may have been faster.
         if (app.name, id) in await _applied(engine):
             return []
-        manager = await _manager(module)
-        line = f"{app.name}: {id} {_description(module)}".rstrip()
+        manager = await manager_of(module)
+        line = f"{app.name}: {id} {description_of(module)}".rstrip()
         if await _is_adoptable(engine, app, manager):
             line += " (the tables were there already and match; only recorded)"
         else:
@@ -232,39 +191,6 @@ async def _applied(engine: DatabaseEngine) -> set[tuple[str, str]]:
     if not await Migration.table_exists().run():
         return set()
     return {(row["app_name"], row["name"]) for row in await Migration.select(Migration.app_name, Migration.name).run()}
-
-
-def _modules(app: MigrationApp) -> dict[str, ModuleType]:
-    """The migrations of an app by id, oldest first."""
-    if app.directory is None:
-        return {}
-    found: dict[str, ModuleType] = {}
-    for file in sorted(app.directory.glob("*.py")):
-        if file.name == "__init__.py":
-            continue
-        # By path, under a name of its own: two services may well have a file of the same name.
-        spec = importlib.util.spec_from_file_location(f"millrace_migration_{app.name}_{file.stem}", file)
-        if spec is None or spec.loader is None:
-            continue
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if isinstance(id := getattr(module, "ID", None), str):
-            found[id] = module
-    return dict(sorted(found.items()))
-
-
-async def _manager(module: ModuleType) -> MigrationManager:
-    made = await module.forwards()
-    if not isinstance(made, MigrationManager):
-        raise Misconfigured(
-            f"migration {module.ID} does not return a MigrationManager: give the manager what is to be done "
-            "(add_raw, add_raw_backwards) and return it"
-        )
-    return made
-
-
-def _description(module: ModuleType) -> str:
-    return str(getattr(module, "DESCRIPTION", "") or "")
 
 
 def _synchronized(app: MigrationApp, drift: Drift) -> list[str]:

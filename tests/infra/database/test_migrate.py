@@ -18,7 +18,8 @@ from domain.errors import Invalid, Misconfigured, Unavailable
 from infra.database import migrate
 from infra.database.current import CURRENT_ENGINE
 from infra.database.engine import DatabaseEngine
-from infra.database.migrate import Step, down, new, plan, status, up
+from infra.database.migrate import Step, down, plan, status, up
+from infra.database.migration_files import new
 from infra.database.piccolo_app import PRODUCT
 from infra.database.piccolo_environment import MigrationApp
 from infra.database.schema import compare, stored_columns
@@ -112,6 +113,12 @@ async def test_undoing_does_not_drop_a_table_with_rows_unless_told_to(engine: Da
     assert await table.count() == 1
     assert len(await down(engine, apps, is_dropping_data=True)) == 1
     assert await tables_of(engine, table) == [False]
+
+
+async def test_no_empty_folder_is_left_when_there_is_nothing_to_migrate(tmp_path: Path) -> None:
+    apps = [app(tmp_path / "migrations")]
+    assert await new(apps[0], apps, description="nothing") is None
+    assert not (tmp_path / "migrations").exists()
 
 
 async def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
