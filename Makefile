@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
-SERVICE ?= examples/accounts/main.py
+SERVICE ?= examples/outbreak/main.py
 KILLS ?= 200
 # Tests wait more than they compute, so there are more of them at a time than a small machine has cores.
 PARALLEL ?= 3
@@ -59,7 +59,7 @@ bench: $(DEV) ## measure the promises that have numbers
 # The runtime and the build backend get exactly the versions that were tested.
 lock: $(DEV) ## write requirements/*.lock again (UPGRADE=--upgrade for newer versions)
 	@$(LOCK) $(UPGRADE) --group dev -o requirements/dev.lock
-	@$(LOCK) -c requirements/dev.lock -o requirements/runtime.lock --upgrade
+	@$(LOCK) --group examples -c requirements/dev.lock -o requirements/runtime.lock --upgrade
 	@$(subst pyproject.toml,,$(LOCK)) --group build -c requirements/dev.lock -o requirements/build.lock --upgrade
 
 format: $(DEV) ## format the code and repair what can be repaired
