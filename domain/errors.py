@@ -174,6 +174,20 @@ class Unavailable(ServiceError):
     title = "Service Unavailable"
 
 
+class Corrupt(ServiceError):
+    """Stored content is no longer what was stored; it is withheld, for wrong data is worse than none."""
+
+    code = "corrupt"
+    title = "Stored Content Corrupt"
+
+
+class ModelFailed(ServiceError):
+    """The author's own code has failed while a client waited for it."""
+
+    code = "model-failed"
+    title = "Model Failed"
+
+
 class Misconfigured(Exception):
     """The service was put together wrongly; the message says what to change. Raised before anything is served."""
 

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.query.options import QueryOptions
 from domain.query.resource import Resource
+from domain.signing import digest
 
 _MAC_BYTES = 16
 _encoder = msgspec.msgpack.Encoder()
@@ -65,4 +66,4 @@ def _binding(resource: Resource[Any], query: QueryOptions) -> bytes:
 
 
 def _sign(body: bytes, key: bytes) -> bytes:
-    return hmac.digest(key, b"millrace cursor" + body, "sha256")[:_MAC_BYTES]
+    return digest(key, "cursor", body)[:_MAC_BYTES]

@@ -33,6 +33,8 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "forbidden": (403, "forbidden"),
     "too-many-requests": (429, "too-many-requests"),
     "unavailable": (503, "unavailable"),
+    "corrupt": (500, "corrupt"),
+    "model-failed": (500, "model-failed"),
     "internal": (500, "internal"),
 }
 _BY_STATUS = {
