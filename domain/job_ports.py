@@ -1,6 +1,6 @@
 """What jobs, graphs, schedules and workers need from the world, as protocols; `infra` provides it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import msgspec
 from domain.graphs import Edge, Graph, On
 from domain.jobs import Ending, Job, JobEvent, JobState, LogLine, NewJob, Progress, QueueStats, Retention, WorkerInfo
 from domain.ports import Transactions
+from domain.runs import Message, RunEnd
 from domain.schedules import ScheduledTask, Tick
 
 
@@ -20,11 +21,37 @@ class Ended(msgspec.Struct, frozen=True):
     ready: list[Job]
 
 
+Effect = Callable[[Job], Awaitable[None]]
+"""What is written together with the end of a job, in one transaction; it gets the job as it is then."""
+
+
+class Surroundings(Protocol):
+    """What a worker prepares for one run, and makes of its end. `args` is what the task is called with."""
+
+    args: Mapping[str, Any]
+
+    async def ended(self, end: RunEnd) -> tuple[RunEnd, Effect | None]:
+        """How the run has ended after all, and what else is to be written with that."""
+        ...
+
+
+class RunHooks(Protocol):
+    """What a worker does around the runs of one kind, in its own process."""
+
+    def around(self, job: Job, report: Callable[[Message], None]) -> AbstractAsyncContextManager[Surroundings]:
+        """Prepare a run and clean up after it. What this raises is how the run has ended."""
+        ...
+
+
 class JobQueue(Protocol):
     """What a worker asks of the database. Every moment in it is the database's, never a worker's.
 
     Every method raises `Unavailable` when the database does not answer.
     """
+
+    def transaction(self) -> AbstractAsyncContextManager[Any]:
+        """One change; joins the one around it."""
+        ...
 
     async def promote(self) -> float | None:
         """Queue the jobs whose time has come; returns in how many seconds the next one's will, None without any."""

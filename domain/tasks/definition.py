@@ -19,6 +19,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     `is_process` says that it runs in a process of its own. `concurrency_key` and `unique_key` may hold `{argument}`.
     `args` is the Struct of its arguments, None when it takes none; `takes_job` that it wants the `RunningJob`.
+    One that `is_internal` is submitted by the service itself, and clients do not see it.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     unique_key: str | None
     permanent: tuple[type[BaseException], ...]
     description: str
+    is_internal: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself, as if it were no task."""

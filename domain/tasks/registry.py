@@ -26,6 +26,11 @@ class Tasks:
         return len(self._tasks)
 
     @property
+    def offered(self) -> "Tasks":
+        """Those that clients may submit."""
+        return Tasks([item for item in self if not item.is_internal])
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds there are."""
         return tuple(self._tasks)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from domain.errors import will_pass
-from domain.job_ports import Ended, JobQueue
+from domain.job_ports import Effect, Ended, JobQueue
 from domain.jobs import Ending, Job, JobState
 from domain.runs import cut
 from service.managers.reports import Reports
@@ -28,12 +29,12 @@ class Recording:
         self._reports = reports
         self._steadiness = steadiness
         self._on_recorded = on_recorded
-        self._ended: list[tuple[Job, Ending]] = []
+        self._ended: list[tuple[Job, Ending, Effect | None]] = []
         self._has_ended = asyncio.Event()
 
-    def add(self, job: Job, ending: Ending) -> None:
-        """Record soon how a run has ended."""
-        self._ended.append((job, ending))
+    def add(self, job: Job, ending: Ending, effect: Effect | None = None) -> None:
+        """Record soon how a run has ended, and do `effect` in the same transaction if it is still ours."""
+        self._ended.append((job, ending, effect))
         self._has_ended.set()
 
     async def run(self) -> None:
@@ -42,16 +43,19 @@ class Recording:
             await self._has_ended.wait()
             self._has_ended.clear()
             batch, self._ended = self._ended, []
-            if batch:
-                await self._record(batch)
+            if plain := [(job, ending) for job, ending, effect in batch if effect is None]:
+                jobs, endings = [job for job, _ in plain], [ending for _, ending in plain]
+                await self._record(jobs, partial(self._finished, endings))
+            for job, ending, effect in batch:
+                if effect is not None:
+                    await self._record([job], partial(self._finished_with, ending, effect))
 
-    async def _record(self, batch: list[tuple[Job, Ending]]) -> None:
+    async def _record(self, jobs: Sequence[Job], finish: Callable[[], Awaitable[Ended]]) -> None:
         """Until they are written the leases of these jobs are kept."""
-        jobs, endings = [job for job, _ in batch], [ending for _, ending in batch]
 
         async def write() -> Ended:
             await self._reports.write(jobs)
-            return await self._finished(endings)
+            return await finish()
 
         recorded = await self._steadiness.do(write, "the ends of jobs cannot be recorded")
         held = {job.id for job in recorded.jobs}
@@ -73,6 +77,18 @@ class Recording:
                     [job for part in ended for job in part.jobs], [job for part in ended for job in part.ready]
                 )
             return await self._refused(endings[0], error)
+
+    async def _finished_with(self, ending: Ending, effect: Effect) -> Ended:
+        try:
+            async with self._queue.transaction():
+                ended = await self._queue.finish([ending])
+                for job in ended.jobs:
+                    await effect(job)
+                return ended
+        except Exception as error:
+            if will_pass(error):
+                raise
+            return await self._refused(ending, error)
 
     async def _refused(self, ending: Ending, error: Exception) -> Ended:
         """What cannot be stored is the fault of the task, which must end all the same."""

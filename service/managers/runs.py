@@ -3,20 +3,22 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 import msgspec
 
 from domain.context import Context, acting_as
 from domain.errors import Invalid, Unavailable
-from domain.job_ports import JobQueue
+from domain.job_ports import Effect, JobQueue, RunHooks
 from domain.jobs import Job
 from domain.ports import Runner
 from domain.runs import Reason, Run, RunEnd, raised, returned, timed_out
 from domain.tasks import RunningJob, Task, references, resolved
 from service.managers.reports import Report
 
+ResultT = TypeVar("ResultT")
 _encode = msgspec.json.Encoder().encode
 CANCELED = RunEnd(reason=Reason.CANCELED)
 # How soon a database that is away is asked again for what a run begins with.
@@ -42,6 +44,7 @@ class ActiveRun:
         self.job = job
         self.task = task
         self.stopped: Stop | None = None
+        self.effect: Effect | None = None
         self.handle: RunningJob | None = None
         self.future: asyncio.Task[RunEnd | None] | None = None
         self._runner = runner
@@ -67,11 +70,15 @@ def _broken_off(run: ActiveRun) -> RunEnd | None:
 
 
 class Runs:
-    """Starts runs. Every one ends by calling `on_end`, with None when it was broken off."""
+    """Starts runs. Every one ends by calling `on_end`, with None when it was broken off.
 
-    def __init__(self, queue: JobQueue, runner: Runner) -> None:
+    `hooks` surround those runs in processes that are of their kind.
+    """
+
+    def __init__(self, queue: JobQueue, runner: Runner, hooks: Mapping[str, RunHooks] | None = None) -> None:
         self._queue = queue
         self._runner = runner
+        self._hooks = hooks or {}
         self._futures: set[asyncio.Task[RunEnd | None]] = set()
         self._is_closing = False
 
@@ -116,26 +123,12 @@ class Runs:
 
     async def _end_of(self, run: ActiveRun, report: Report) -> RunEnd:
         job, task = run.job, run.task
-        args = await self._arguments(job)
+        args = await self._arguments(run, report)
         if run.stopped is Stop.CANCELED:
             # Before there was anything to be told.
             return CANCELED
         if task.is_process:
-            call = Run(
-                job_id=job.id,
-                kind=job.kind,
-                args=_encode(args),
-                attempt=job.attempt,
-                max_attempts=job.max_attempts,
-                graph_id=job.graph_id,
-                trace_id=job.trace_id,
-                timeout_seconds=job.timeout_seconds,
-                memory_mib=task.memory_mib,
-                fire_at=job.fire_at,
-                principal=job.principal,
-                tenant=job.tenant,
-            )
-            return await self._runner.run(task, call, report.add)
+            return await self._process_end_of(run, args, report)
         run.handle = RunningJob(
             id=job.id,
             kind=job.kind,
@@ -150,6 +143,23 @@ class Runs:
         with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
             return await self._call(run, task.decoded(args), run.handle)
 
+    async def _process_end_of(self, run: ActiveRun, args: Mapping[str, Any], report: Report) -> RunEnd:
+        hooks = self._hooks.get(run.job.kind)
+        if hooks is None:
+            return await self._runner.run(run.task, _call_of(run, args), report.add)
+        async with AsyncExitStack() as stack:
+            surroundings = await _despite_outages(
+                run, report, lambda: stack.enter_async_context(hooks.around(run.job, report.add))
+            )
+            if surroundings is None or run.stopped is Stop.CANCELED:
+                return CANCELED
+            end = await self._runner.run(run.task, _call_of(run, surroundings.args), report.add)
+            settled = await _despite_outages(run, report, lambda: surroundings.ended(end))
+            if settled is None:
+                return CANCELED
+            end, run.effect = settled
+            return end
+
     async def _call(self, run: ActiveRun, args: Any, handle: RunningJob) -> RunEnd:
         seconds = run.job.timeout_seconds
         try:
@@ -161,20 +171,15 @@ class Runs:
             # What it raises when it is stopped is its way to stop.
             return CANCELED if run.stopped is not None else raised(error, run.task)
 
-    async def _results(self, ids: list[str]) -> dict[str, bytes | None]:
-        """The results of jobs, however long that takes: it is no fault of a job that the database is away."""
-        while True:
-            try:
-                return await self._queue.results(ids)
-            except Unavailable:
-                await asyncio.sleep(PAUSE_SECONDS)
-
-    async def _arguments(self, job: Job) -> dict[str, Any]:
+    async def _arguments(self, run: ActiveRun, report: Report) -> dict[str, Any]:
         """The arguments with the results of other jobs put in. Raises `Invalid` when one of them is gone."""
+        job = run.job
         wanted = {reference: reference.removeprefix("job:") for reference in references(job.args)}
         if not wanted:
             return job.args
-        results = await self._results(sorted(set(wanted.values())))
+        results = await _despite_outages(run, report, lambda: self._queue.results(sorted(set(wanted.values()))))
+        if results is None:
+            return {}
         missing = [id for id in wanted.values() if id not in results]
         if missing:
             raise Invalid(f"The result of job {missing[0]} is not there any more")
@@ -184,3 +189,38 @@ class Runs:
         }
         filled: dict[str, Any] = resolved(job.args, found)
         return filled
+
+
+async def _despite_outages(run: ActiveRun, report: Report, work: Callable[[], Awaitable[ResultT]]) -> ResultT | None:
+    """The result of `work`, however long that takes: it is no fault of a job that the database or the storage is away.
+
+    None when the job is canceled meanwhile.
+    """
+    is_told = False
+    while run.stopped is not Stop.CANCELED:
+        try:
+            return await work()
+        except Unavailable as error:
+            if not is_told:
+                report.add({"log": f"waiting: {error}"})
+            is_told = True
+            await asyncio.sleep(PAUSE_SECONDS)
+    return None
+
+
+def _call_of(run: ActiveRun, args: Mapping[str, Any]) -> Run:
+    job = run.job
+    return Run(
+        job_id=job.id,
+        kind=job.kind,
+        args=_encode(args),
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        graph_id=job.graph_id,
+        trace_id=job.trace_id,
+        timeout_seconds=job.timeout_seconds,
+        memory_mib=run.task.memory_mib,
+        fire_at=job.fire_at,
+        principal=job.principal,
+        tenant=job.tenant,
+    )

@@ -188,7 +188,7 @@ class Worker:
             return
         is_back = run.stopped is Stop.GIVEN_BACK and (end is None or end.reason is Reason.CANCELED)
         ending = given_back(job) if is_back or end is None else ending_of(job, end, spread=random.random())  # noqa: S311
-        self._recording.add(job, ending)
+        self._recording.add(job, ending, run.effect)
 
     def _on_recorded(self, jobs: Sequence[Job], ended: Ended) -> None:
         for job in jobs:

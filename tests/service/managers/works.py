@@ -199,10 +199,17 @@ def sleep_in_process(job: RunningJob) -> None:
         time.sleep(0.01)
 
 
+@task()
+def spell_in_process(args: Anything) -> str:
+    if args.value == "broken":
+        raise ValueError("no such word")
+    return str(args.value).upper()
+
+
 TASKS: tuple[Task, ...] = (
     *(echo, surroundings, wait, wait_and_complain, wait_and_break, finish_anyway, fail, give_up, postpone, dawdle),
     *(time_out, cancel_itself, be_canceled, leave, be_odd, give_up_by_itself, return_object, return_too_much),
-    *(return_nul, return_surrogate, log, log_oddly, share, sleep_in_process),
+    *(return_nul, return_surrogate, log, log_oddly, share, sleep_in_process, spell_in_process),
 )
 KINDS = Tasks(TASKS)
 
