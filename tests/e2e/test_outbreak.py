@@ -1,0 +1,143 @@
+"""The examples around a model: trained at the first start, driven by hand, and by scripts just as well."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from domain.frames import DataFrame
+from tests.processes import ROOT, Serving, eventually, serving
+
+EXAMPLES = ROOT / "examples"
+API = "/api/v1"
+
+
+def get(service: Serving, path: str, **parameters: Any) -> Any:
+    reply = httpx.get(f"{service.url}{API}/{path}", params=parameters)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def post(service: Serving, path: str, body: Any, status: int = 202) -> Any:
+    reply = httpx.post(f"{service.url}{API}/{path}", json=body, timeout=30)
+    assert reply.status_code == status, reply.text
+    return reply.json()
+
+
+def ended(service: Serving, job: str) -> Any:
+    def look() -> Any:
+        found = get(service, f"jobs/{job}")
+        return found if found["finished_at"] else None
+
+    found = eventually(look)
+    assert found["status"] == "completed", found["error"]
+    return found
+
+
+def content(service: Serving, artifact: str) -> DataFrame:
+    return msgspec.convert(get(service, f"artifacts/{artifact}")["data"]["content"], DataFrame)
+
+
+def test_the_first_start_trains_and_forecasts_and_the_second_does_not(tmp_path: Path, database_url: str) -> None:
+    main = str(EXAMPLES / "outbreak" / "main.py")
+    for _ in range(2):
+        with serving(main, folder=tmp_path, variables={"DATABASE_URL": database_url}) as service:
+            [forecast] = eventually(lambda service=service: get(service, "artifacts", level=1))
+            frame = content(service, forecast["id"])
+            assert frame.shape == (12 * 6, 2 + 100)
+            assert all(isinstance(cell, float) and cell >= 0 for row in frame.data for cell in row[2:])
+            assert len(get(service, "jobs")) == 2
+            assert service.end() == 0
+
+
+@pytest.mark.parametrize("method", ["regression", "seasonal"])
+@pytest.mark.parametrize("period_type", ["monthly", "weekly"])
+def test_scripts_forecast_what_functions_do(tmp_path: Path, method: str, period_type: str) -> None:
+    forecasts = []
+    for example in ("outbreak", "outbreak_scripts"):
+        folder = tmp_path / example
+        folder.mkdir()
+        with serving(str(EXAMPLES / example / "main.py"), folder=folder) as service:
+            config = post(service, "configs", {"name": "c", "data": {"method": method, "samples": 5}}, 201)["id"]
+            given = {"num_locations": 2, "num_periods": 60, "num_features": 0, "seed": 3, "period_type": period_type}
+            body = get(service, "ml/$generate-sample-data", kind="train", config_id=config, **given)
+            trained = post(service, "ml/$train", body)
+            ended(service, trained["job_id"])
+            ahead = get(service, "ml/$generate-sample-data", kind="predict", **given)
+            predicted = post(service, "ml/$predict", {**ahead, "artifact_id": trained["artifact_id"]})
+            ended(service, predicted["job_id"])
+            forecasts.append(content(service, predicted["artifact_id"]))
+            assert service.end() == 0
+    by_function, by_script = forecasts
+    assert by_function.columns == by_script.columns
+    # CSV writes whole numbers as such.
+    assert [
+        [float(cell) if isinstance(cell, int) else cell for cell in row] for row in by_script.data
+    ] == by_function.data
+
+
+def test_what_is_forecast_is_honest_about_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES / "outbreak"), *sys.path])
+    import numpy as np
+
+    import districts
+    import forecast
+
+    for kind, horizon in (("monthly", 12), ("weekly", 26)):
+        known, future, truth = districts.split(districts.observed(kind), horizon)
+        chance = np.random.default_rng(1)
+        seasonal = forecast.predict_seasonal(forecast.fit_seasonal(known), future, 200, chance)
+        model = forecast.fit_regression(known, 1.0)
+        regression = forecast.predict_regression(model, known, future, 200, chance)
+        counted = {(row[0], row[1]): row[2] for row in truth.data}
+        for rows in (seasonal, regression):
+            inside = [
+                np.quantile(row[2:], 0.05) <= counted[row[0], row[1]] <= np.quantile(row[2:], 0.95) for row in rows
+            ]
+            assert 0.8 <= np.mean(inside) <= 0.99, (kind, np.mean(inside))
+
+
+SLOW = """
+import time
+from domain.models import FunctionalModelRunner, running_job
+from service.builder import MLServiceBuilder
+from tests.service.api.model_service import Options, builder, predict
+
+
+def train(config, data, geo):
+    running_job().progress(1, step="training")
+    while not open("go").read():
+        time.sleep(0.05)
+    return {"mean": 1.0}
+
+
+app = builder("sqlite:///model.db", FunctionalModelRunner(train, predict)).with_jobs(lease_seconds=2).build()
+"""
+
+
+def test_a_training_survives_the_death_of_its_service_and_its_ids_stay_good(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(SLOW)
+    (tmp_path / "go").write_text("")
+
+    def is_training(service: Serving, job: str) -> Any:
+        found = get(service, f"jobs/{job}")
+        return found["status"] == "running" and found["progress"]
+
+    with serving("main.py", folder=tmp_path) as service:
+        config = post(service, "configs", {"name": "c", "data": {}}, 201)["id"]
+        body = get(service, "ml/$generate-sample-data", kind="train", config_id=config)
+        accepted = post(service, "ml/$train", body)
+        eventually(lambda: is_training(service, accepted["job_id"]))
+        service.process.kill()
+        service.wait()
+    with serving("main.py", folder=tmp_path) as service:
+        eventually(lambda: get(service, f"jobs/{accepted['job_id']}")["attempt"] == 2)
+        (tmp_path / "go").write_text("now")
+        job = ended(service, accepted["job_id"])
+        assert (job["losses"], job["artifact_id"]) == (1, accepted["artifact_id"])
+        assert get(service, f"artifacts/{accepted['artifact_id']}")["data"]["metadata"]["status"] == "success"
+        assert len(get(service, "artifacts")) == 1
+        assert service.end() == 0
