@@ -87,11 +87,17 @@ class Bodies(Generic[EntityT]):
         values = {name: value for name in self.types if (value := getattr(decoded, name)) is not UNSET}
         return self._checked(values, body)
 
+    def ignored(self, body: bytes) -> list[str]:
+        """The members of a body that are known to nobody and were ignored, where they are."""
+        if not self.resource.ignores_unknown:
+            return []
+        return [name for name in decode_object(body) if name not in self._known]
+
     def decode_patch(self, body: bytes) -> Mapping[str, Any]:
         """The members of an RFC 7396 merge patch, not yet merged. Raises `InvalidBody` for what can never be right."""
         check_depth(body)
         raw = decode_object(body)
-        unknown = [name for name in raw if name not in self._known]
+        unknown = [] if self.resource.ignores_unknown else [name for name in raw if name not in self._known]
         if unknown:
             raise rejected(
                 problem("unknown_field", f'unknown field "{cut(name)}"', (name,), raw[name], tuple(self.types))
@@ -249,7 +255,12 @@ def member_annotation(annotation: Any) -> Any:
 
 def _struct(name: str, members: list[Any], resource: Resource[Any]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
-        name, members, kw_only=True, forbid_unknown_fields=True, module=resource.entity.__module__, omit_defaults=True
+        name,
+        members,
+        kw_only=True,
+        forbid_unknown_fields=not resource.ignores_unknown,
+        module=resource.entity.__module__,
+        omit_defaults=True,
     )
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from domain.entity import Entity
+from domain.orchestrator import Registered
 from domain.query import QueryOptions
 from domain.runs import Message, Run, RunEnd
 from domain.tasks import Task
@@ -127,6 +129,66 @@ class Runner(Protocol):
 
     async def stop(self) -> None:
         """Kill whatever still runs, and run nothing more."""
+        ...
+
+
+class Orchestrator(Protocol):
+    """Whom a service makes itself known to. Methods raise `Unavailable`, `Unauthorized` and `NotFound`."""
+
+    async def register(self, service_id: str, info: Mapping[str, Any]) -> Registered:
+        """Make the service known."""
+        ...
+
+    async def ping(self, url: str) -> None:
+        """Give a sign of life. Raises `NotFound` when the orchestrator has forgotten the service."""
+        ...
+
+    async def deregister(self, service_id: str) -> None:
+        """Take the service off the list."""
+        ...
+
+    async def is_ready(self, url: str, token: str) -> bool:
+        """Whether a service answers at `url` that knows the token, which is only this one."""
+        ...
+
+
+class ArtifactRows(Protocol):
+    """What only artifacts need of the database."""
+
+    async def parents(self, root_ids: Sequence[str]) -> dict[str, str | None]:
+        """Everything in these trees by id, with the id of its parent."""
+        ...
+
+
+class ConfigLinks(Protocol):
+    """Which trees of artifacts belong to which configurations."""
+
+    async def link(self, config_id: str, artifact_id: str) -> None:
+        """Link a root to a configuration. Raises `Conflict` when it belongs to one already."""
+        ...
+
+    async def unlink(self, config_id: str, artifact_id: str) -> bool:
+        """Take a link away; says whether there was one."""
+        ...
+
+    async def artifact_ids(self, config_id: str) -> list[str]:
+        """The roots that belong to a configuration."""
+        ...
+
+    async def config_id(self, artifact_id: str) -> str | None:
+        """The configuration that a root belongs to."""
+        ...
+
+    async def forget(self, artifact_ids: Sequence[str]) -> None:
+        """Take away the links of artifacts that are gone."""
+        ...
+
+
+class Scratch(Protocol):
+    """Room for the files of a run."""
+
+    def directory(self, job_id: str) -> AbstractAsyncContextManager[Path]:
+        """A private, empty folder that is gone after the block with all that is in it."""
         ...
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.errors import Misconfigured
 from domain.graphs import GRAPHS, Graph
+from domain.job_ports import RunHooks
 from domain.jobs import JOBS, Job, Retention
 from domain.ports import Doorbell
 from domain.schedules import SCHEDULES
@@ -27,6 +28,7 @@ from infra.database.sqlite import SqliteEngine
 from infra.database.table import bounds_of
 from infra.queue.arq import ArqDoorbell
 from infra.queue.memory import MemoryDoorbell
+from infra.runners.modules import Module
 from infra.runners.process import ProcessRunner
 from service.managers.background import Background
 from service.managers.base import Manager
@@ -38,12 +40,16 @@ from service.managers.worker import Worker
 
 
 class JobsDesign(msgspec.Struct, frozen=True, kw_only=True):
-    """The background work of a service: its tasks, how its workers work, and for how long ended jobs are kept."""
+    """The background work of a service: its tasks, how its workers work, and for how long ended jobs are kept.
+
+    `modules` are needed by processes of tasks besides those that the tasks are in.
+    """
 
     tasks: Tasks
     options: WorkerOptions = WorkerOptions()
     retention: Retention = Retention()
     start_method: str = "auto"
+    modules: tuple[Module, ...] = ()
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +72,9 @@ async def open_background(
     design: JobsDesign,
     *,
     namespace: str,
+    hooks: Mapping[str, RunHooks],
 ) -> AsyncIterator[Opened]:
-    """Open the managers; `another_engine` makes one for the thread that keeps leases.
+    """Open the managers; `another_engine` makes one for the thread that keeps leases, `hooks` surround runs by kind.
 
     Raises `Misconfigured` for a Redis URL that is none; a Redis that is away is no error.
     """
@@ -82,7 +89,7 @@ async def open_background(
     )
 
     def make_worker(options: WorkerOptions) -> Worker:
-        return _worker(engine, another_engine, store, bell, design, options, jobs, schedules)
+        return _worker(engine, another_engine, store, bell, design, options, jobs, schedules, hooks)
 
     try:
         yield Opened(
@@ -120,6 +127,7 @@ def _worker(
     options: WorkerOptions,
     jobs: Jobs,
     schedules: ScheduleManager,
+    hooks: Mapping[str, RunHooks],
 ) -> Worker:
     def make_leases(worker: Worker) -> LeaseKeeper:
         # A database in memory cannot be opened a second time.
@@ -132,11 +140,12 @@ def _worker(
             told=worker.told,
         )
 
-    runner = ProcessRunner([task for task in design.tasks if task.is_process], start_method=design.start_method)
+    heavy = [task for task in design.tasks if task.is_process]
+    runner = ProcessRunner(heavy, modules=design.modules, start_method=design.start_method)
     return Worker(
         store,
         design.tasks,
-        Runs(store, runner),
+        Runs(store, runner, hooks),
         bell,
         make_leases,
         options,

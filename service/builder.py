@@ -7,40 +7,36 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 from piccolo.table import Table
 
-from domain.bodies import Bodies
-from domain.errors import Misconfigured, ServiceError
-from domain.graphs import GRAPHS
+from domain.artifacts import ARTIFACTS
+from domain.configs import CONFIGS, BaseConfig, ConfigSchema
+from domain.errors import Misconfigured
 from domain.health import HealthCheck, check_names
-from domain.jobs import DEFAULT_QUEUE, JOBS, Retention
+from domain.hierarchy import ArtifactHierarchy
+from domain.jobs import Retention
+from domain.models import ModelRunner, check_runner
+from domain.orchestrator import RegistrationOptions
 from domain.query import Resource
-from domain.registration import ServiceInfo
-from domain.schedules import SCHEDULES, ScheduledTask
+from domain.registration import MLServiceInfo, ServiceInfo
+from domain.schedules import SCHEDULES
 from domain.tasks import Task, Tasks
 from domain.worker_options import DEFAULT_CONCURRENCY, WorkerOptions, check_options
+from infra.apps.find import Source, find_app, find_apps
 from infra.database.engine import DatabaseOptions
 from infra.database.schedules import Schedules
 from infra.database.table import bounds_of, check_pair
 from infra.database.url import parse_url
 from infra.runners.modules import check_importable
 from infra.runners.process import check_start_method
-from service.background import JobsDesign
-from service.container import Design, ResourceDesign
+from service.assembly import assemble
+from service.choices import ArtifactPlan, Choices, ConfigPlan, HealthPlan, JobsPlan, MLPlan, OfferedResource
 from service.http.application import Service
 from service.http.crud import Operation, Permissions
-from service.http.dto import entity_dto
-from service.http.overrides import overridden
-from service.http.problems import on_http_exception, on_service_error, on_unexpected
-from service.http.running import Running
-from service.lifespan import Hook, Lifespan
-from service.managers.base import Manager
+from service.lifespan import Hook
 from service.managers.hooks import Hooks
-from service.routes import BackgroundPlan, RoutePlan, all_routes
 from service.settings import Settings, from_env
 
 
@@ -52,25 +48,8 @@ class ServiceBuilder:
     """
 
     def __init__(self, info: ServiceInfo) -> None:
-        self._info = info
-        # Migrations live beside the module that builds the service.
-        caller = sys._getframe(1).f_globals.get("__file__")
-        self._folder = Path(caller).resolve().parent if caller else Path.cwd()
-        self._database: DatabaseOptions | None = None
-        self._migrations: Path | None = None
-        self._resources: list[tuple[Resource[Any], type[Table], Permissions, tuple[Hooks[Any], ...]]] = []
-        self._operations: dict[str, list[Operation]] = {}
-        self._health: tuple[str, dict[str, HealthCheck], bool, list[str]] | None = None
-        self._system: tuple[str, list[str]] | None = None
-        self._logging: dict[str, str | None] | None = None
-        self._routers: list[ControllerRouterHandler] = []
-        self._starts: list[Hook] = []
-        self._stops: list[Hook] = []
-        self._overrides: dict[str, Provide] = {}
-        self._jobs: JobsPlan | None = None
-        self._tasks: list[Task] = []
-        self._tasks_path = "/api/v1/tasks"
-        self._schedules: Resource[ScheduledTask] | None = None
+        # Migrations and scripts live beside the module that builds the service.
+        self._choices = Choices(info, _folder_of_caller())
 
     def with_database(
         self,
@@ -92,7 +71,7 @@ class ServiceBuilder:
         """
         if url is not None:
             parse_url(url)
-        self._database = DatabaseOptions(
+        self._choices.database = DatabaseOptions(
             url=url,
             pool_size=pool_size,
             max_overflow=max_overflow,
@@ -101,7 +80,7 @@ class ServiceBuilder:
             statement_timeout_seconds=statement_timeout_seconds,
             idle_seconds=idle_seconds,
         )
-        self._migrations = Path(migrations) if migrations is not None else None
+        self._choices.migrations = Path(migrations) if migrations is not None else None
         return self
 
     def with_crud(
@@ -119,7 +98,7 @@ class ServiceBuilder:
                     f"with_crud({resource.name}): hook {hook!r} must derive from Hooks (is it a class?)"
                 )
         check_pair(resource, table)
-        self._resources.append((resource, table, permissions or Permissions(), tuple(hooks)))
+        self._choices.resources.append(OfferedResource(resource, table, permissions or Permissions(), tuple(hooks)))
         return self
 
     def register_collection_operation(
@@ -134,7 +113,7 @@ class ServiceBuilder:
     ) -> Self:
         """Add `<path>/$name`. The handler is a Litestar handler function; `manager` is the resource's manager."""
         operation = Operation(name=name, handler=handler, method=method, status_code=status_code, summary=summary)
-        self._operations.setdefault(resource.name, []).append(operation)
+        self._choices.operations.setdefault(resource.name, []).append(operation)
         return self
 
     def register_entity_operation(
@@ -151,7 +130,7 @@ class ServiceBuilder:
         operation = Operation(
             name=name, handler=handler, method=method, status_code=status_code, summary=summary, is_entity=True
         )
-        self._operations.setdefault(resource.name, []).append(operation)
+        self._choices.operations.setdefault(resource.name, []).append(operation)
         return self
 
     def with_health(
@@ -164,17 +143,19 @@ class ServiceBuilder:
     ) -> Self:
         """Offer `/health`, `/health/live`, `/health/ready` and `/health/$stream`, with your own checks by name."""
         check_names(checks or {})
-        self._health = (_prefix("with_health", prefix), dict(checks or {}), include_database_check, list(tags))
+        self._choices.health = HealthPlan(
+            _prefix("with_health", prefix), dict(checks or {}), include_database_check, list(tags)
+        )
         return self
 
     def with_system(self, prefix: str = "/api/v1/system", *, tags: Sequence[str] = ("System",)) -> Self:
         """Offer what the service runs on."""
-        self._system = (_prefix("with_system", prefix), list(tags))
+        self._choices.system = (_prefix("with_system", prefix), list(tags))
         return self
 
     def with_logging(self, *, format: str | None = None, level: str | None = None) -> Self:
         """Log structured lines, one per request among them; `LOG_FORMAT` and `LOG_LEVEL` decide what is not given."""
-        self._logging = {"LOG_FORMAT": format, "LOG_LEVEL": level}
+        self._choices.logging = {"LOG_FORMAT": format, "LOG_LEVEL": level}
         return self
 
     def with_jobs(
@@ -210,7 +191,7 @@ class ServiceBuilder:
         )
         check_options(options)
         check_start_method(start_method)
-        self._jobs = JobsPlan(
+        self._choices.jobs = JobsPlan(
             path=_prefix("with_jobs", prefix),
             options=options,
             retention=retention or Retention(),
@@ -221,40 +202,117 @@ class ServiceBuilder:
 
     def with_tasks(self, *tasks: Task, prefix: str | None = None) -> Self:
         """Offer functions made by `@task` to be run as jobs, from code and over HTTP under `prefix` (/api/v1/tasks)."""
-        Tasks([*self._tasks, *tasks])
+        Tasks([*self._choices.tasks, *tasks])
         for item in tasks:
             if item.is_process:
                 check_importable(item)
-        self._tasks += tasks
+        self._choices.tasks += tasks
         if prefix is not None:
-            self._tasks_path = _prefix("with_tasks", prefix)
-        return self.with_jobs() if self._jobs is None else self
+            self._choices.tasks_path = _prefix("with_tasks", prefix)
+        return self.with_jobs() if self._choices.jobs is None else self
 
     def with_schedules(self, prefix: str = "/api/v1/schedules") -> Self:
         """Offer schedules: tasks that are submitted by the clock, changed at run time over HTTP."""
-        self._schedules = SCHEDULES.at(_prefix("with_schedules", prefix)).bounded(bounds_of(Schedules))
+        self._choices.schedules = SCHEDULES.at(_prefix("with_schedules", prefix)).bounded(bounds_of(Schedules))
+        return self
+
+    def with_config(
+        self,
+        schema: type[BaseConfig],
+        prefix: str = "/api/v1/configs",
+        *,
+        tags: Sequence[str] = ("configs",),
+        permissions: Permissions | None = None,
+    ) -> Self:
+        """Offer configurations whose data is a `schema`: a Struct that derives from `BaseConfig`."""
+        self._choices.config = ConfigPlan(
+            CONFIGS.at(_prefix("with_config", prefix)), ConfigSchema(schema), permissions or Permissions(), tuple(tags)
+        )
+        return self
+
+    def with_artifacts(
+        self,
+        hierarchy: ArtifactHierarchy | None = None,
+        prefix: str = "/api/v1/artifacts",
+        *,
+        enable_config_linking: bool = False,
+        tags: Sequence[str] = ("artifacts",),
+        permissions: Permissions | None = None,
+    ) -> Self:
+        """Offer artifacts: JSON and files in trees whose levels `hierarchy` names.
+
+        With `enable_config_linking` whole trees may belong to configurations, and go with them.
+        """
+        self._choices.artifacts = ArtifactPlan(
+            ARTIFACTS.at(_prefix("with_artifacts", prefix)),
+            hierarchy,
+            enable_config_linking,
+            permissions or Permissions(),
+            tuple(tags),
+        )
+        return self
+
+    def with_ml(
+        self,
+        runner: ModelRunner,
+        prefix: str = "/api/v1/ml",
+        *,
+        timeout_seconds: float | None = None,
+        memory_mib: int | None = None,
+        tags: Sequence[str] = ("ml",),
+    ) -> Self:
+        """Offer a model to be trained and to predict, as jobs in processes of their own.
+
+        Each may take `timeout_seconds` and `memory_mib`. It needs configurations, artifacts and an `MLServiceInfo`.
+        """
+        check_runner(runner)
+        self._choices.ml = MLPlan(runner, _prefix("with_ml", prefix), timeout_seconds, memory_mib, tuple(tags))
+        return self.with_jobs() if self._choices.jobs is None else self
+
+    def with_app(self, source: Source, prefix: str | None = None) -> Self:
+        """Mount a static app: a folder beside your module, or `(package, folder in it)`, with its `manifest.json`.
+
+        `prefix` replaces that of the manifest.
+        """
+        self._choices.apps.append(find_app(self._placed(source), prefix))
+        return self
+
+    def with_apps(self, source: Source) -> Self:
+        """Mount every static app in the folders inside of a folder; a broken one is left out with a warning."""
+        self._choices.apps += find_apps(self._placed(source))
+        return self
+
+    def with_registration(self, orchestrator_url: str | None = None, **options: Any) -> Self:
+        """Register with an orchestrator while the service runs; without a URL for it nothing happens.
+
+        `options` are the other fields of `RegistrationOptions`.
+        """
+        try:
+            self._choices.registration = RegistrationOptions(orchestrator_url=orchestrator_url, **options)
+        except TypeError as error:
+            raise Misconfigured(f"with_registration(): {error}") from None
         return self
 
     def include_router(self, router: ControllerRouterHandler) -> Self:
         """Add a Litestar router, controller or handler of your own."""
-        self._routers.append(router)
+        self._choices.routers.append(router)
         return self
 
     def on_startup(self, hook: Hook) -> Self:
         """Run an async function once the database is open; it may take the app. An error stops the start."""
-        self._starts.append(_checked_hook("on_startup", hook))
+        self._choices.starts.append(_checked_hook("on_startup", hook))
         return self
 
     def on_shutdown(self, hook: Hook) -> Self:
         """Run an async function before the database is closed; an error is logged and the next one runs."""
-        self._stops.append(_checked_hook("on_shutdown", hook))
+        self._choices.stops.append(_checked_hook("on_shutdown", hook))
         return self
 
     def override_dependency(self, name: str, provider: Callable[..., Any]) -> Self:
         """Provide the dependency `name` by another function, wherever handlers ask for it: for tests, or a variant."""
         if not callable(provider):
             raise Misconfigured(f"override_dependency({name!r}): the provider must be callable")
-        self._overrides[name] = Provide(provider, sync_to_thread=False if not _is_async(provider) else None)
+        self._choices.overrides[name] = Provide(provider, sync_to_thread=False if not _is_async(provider) else None)
         return self
 
     def build(self, settings: Settings | None = None) -> Service:
@@ -262,182 +320,46 @@ class ServiceBuilder:
 
         `settings` None reads the environment. Raises `Misconfigured`.
         """
-        settings = settings or self._settings()
-        self._check()
-        running = Running()
-        design = self._design()
-        resources = [
-            (item.resource, permissions)
-            for item, (_, _, permissions, _) in zip(design.resources, self._resources, strict=True)
-        ]
-        if self._schedules is not None:
-            resources.append((self._schedules, Permissions()))
-        lifespan = Lifespan(
-            settings,
-            design,
-            running,
-            starts=self._starts,
-            stops=self._stops,
-            is_logging=self._logging is not None,
-        )
-        routers, dependencies = self._overridden(self._dependencies(running))
-        plan = RoutePlan(
-            info=self._info,
-            running=running,
-            resources=tuple((resource, Bodies(resource), permissions) for resource, permissions in resources),
-            operations=self._operations,
-            health=self._health_plan(lifespan),
-            system=self._system,
-            routers=routers,
-            background=self._background_plan(),
-        )
-        app = Service(
-            route_handlers=all_routes(plan),
-            dependencies=dependencies,
-            exception_handlers={
-                ServiceError: on_service_error,
-                HTTPException: on_http_exception,
-                Exception: on_unexpected,
-            },
-            return_dto=entity_dto([*(resource for resource, _ in resources), *self._background_resources()]),
-            lifespan=[lifespan],
-            openapi_config=None,
-            logging_config=None,
-        )
-        app.prepare(running, lifespan.enter_request, is_logging_requests=self._logging is not None)
-        app.info, app.design, app.settings = self._info, design, settings
-        return app
+        return assemble(self._choices, settings or self._settings())
 
-    # What `build` is made of
+    def _placed(self, source: Source) -> Source:
+        return source if isinstance(source, tuple) else self._choices.folder / source
 
     def _settings(self) -> Settings:
-        given = {name: value for name, value in (self._logging or {}).items() if value is not None}
+        given = {name: value for name, value in (self._choices.logging or {}).items() if value is not None}
         return from_env({**os.environ, **given})
 
-    def _check(self) -> None:
-        if self._resources and self._database is None:
-            name = self._resources[0][0].name
-            raise Misconfigured(f"with_crud({name}) needs a database: call with_database() on the builder")
-        if self._jobs is not None and self._database is None:
-            raise Misconfigured("with_jobs() and with_tasks() need a database: call with_database() on the builder")
-        if self._schedules is not None and not self._tasks:
-            raise Misconfigured("with_schedules() has nothing to schedule: call with_tasks(…) on the builder")
-        own = [resource for resource, *_ in self._resources] + self._background_resources()
-        for kind, values in (
-            ("name", [resource.name for resource in own]),
-            ("path", [resource.path for resource in own]),
-            ("table", [table._meta.tablename for _, table, *_ in self._resources]),
-        ):
-            twice = next((value for value in values if values.count(value) > 1), None)
-            if twice is not None:
-                raise Misconfigured(f"two resources have the {kind} {twice!r}: give each its own")
-        for name in self._operations.keys() - {resource.name for resource, *_ in self._resources}:
-            raise Misconfigured(f"an operation is registered for {name!r}, which has no with_crud(…)")
 
-    def _design(self) -> Design:
-        jobs = None
-        if self._jobs is not None:
-            jobs = JobsDesign(
-                tasks=Tasks(self._tasks),
-                options=msgspec.structs.replace(
-                    self._jobs.options, queues=Tasks(self._tasks).queues or (DEFAULT_QUEUE,)
-                ),
-                retention=self._jobs.retention,
-                start_method=self._jobs.start_method,
-            )
-        folder = self._folder / (self._migrations or "migrations")
-        if self._migrations is not None and not folder.is_dir():
-            raise Misconfigured(f"with_database(migrations={str(self._migrations)!r}): there is no folder {folder}")
-        return Design(
-            name=self._info.id,
-            database=self._database,
-            migrations=folder if any(file.name != "__init__.py" for file in folder.glob("*.py")) else None,
-            migrations_home=folder,
-            resources=tuple(
-                ResourceDesign(resource=resource.bounded(bounds_of(table)), table=table, hooks=hooks)
-                for resource, table, _, hooks in self._resources
-            ),
-            jobs=jobs,
-        )
+class MLServiceBuilder(ServiceBuilder):
+    """A service around a model in one call: health, system, configurations, artifacts, jobs and the model itself.
 
-    def _background_resources(self) -> list[Resource[Any]]:
-        if self._jobs is None:
-            return []
-        found: list[Resource[Any]] = [JOBS.at(self._jobs.path), GRAPHS]
-        return found if self._schedules is None else [*found, self._schedules]
+    `database_url` None is the environment's, or a SQLite file.
+    """
 
-    def _background_plan(self) -> BackgroundPlan | None:
-        if self._jobs is None:
-            return None
-        return BackgroundPlan(
-            jobs=JOBS.at(self._jobs.path),
-            graphs=GRAPHS,
-            tasks_path=self._tasks_path,
-            schedules=self._schedules,
-            tags=self._jobs.tags,
-        )
-
-    def _dependencies(self, running: Running) -> dict[str, Provide]:
-        def manager_of(name: str) -> Callable[[], Manager[Any]]:
-            def provide() -> Manager[Any]:
-                return running.manager(name)
-
-            return provide
-
-        provided = {
-            f"{resource.name.replace('-', '_')}_manager": Provide(manager_of(resource.name), sync_to_thread=False)
-            for resource, *_ in self._resources
-        }
-        info = self._info
-
-        def provide_info() -> ServiceInfo:
-            return info
-
-        if self._jobs is not None:
-            for name in ("jobs", "graphs", "schedules"):
-                provided[name] = Provide(_background_manager(running, name), sync_to_thread=False)
-        return {**provided, "service_info": Provide(provide_info, sync_to_thread=False)}
-
-    def _overridden(
-        self, dependencies: dict[str, Provide]
-    ) -> tuple[tuple[ControllerRouterHandler, ...], dict[str, Provide]]:
-        if not self._overrides:
-            return tuple(self._routers), dependencies
-        found = set(dependencies) & set(self._overrides)
-        routers = []
-        for router in self._routers:
-            twin, hits = overridden(router, self._overrides)
-            routers.append(twin)
-            found |= hits
-        for name in self._overrides.keys() - found:
-            known = ", ".join(dependencies)
-            raise Misconfigured(f"override_dependency({name!r}): no handler has it; the service provides {known}")
-        return tuple(routers), {name: self._overrides.get(name, given) for name, given in dependencies.items()}
-
-    def _health_plan(self, lifespan: Lifespan) -> tuple[str, dict[str, HealthCheck], list[str]] | None:
-        if self._health is None:
-            return None
-        prefix, checks, has_database_check, tags = self._health
-        if has_database_check and self._database is not None:
-            checks = {**checks, "database": checks.get("database", lifespan.check_database)}
-        return prefix, checks, tags
+    def __init__(
+        self,
+        info: MLServiceInfo,
+        config_schema: type[BaseConfig],
+        hierarchy: ArtifactHierarchy,
+        runner: ModelRunner,
+        *,
+        database_url: str | None = None,
+        include_logging: bool = True,
+    ) -> None:
+        super().__init__(info)
+        self.with_database(database_url).with_health().with_system()
+        self.with_config(config_schema).with_artifacts(hierarchy, enable_config_linking=True).with_ml(runner)
+        if include_logging:
+            self.with_logging()
 
 
-class JobsPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What `with_jobs` was told."""
-
-    path: str
-    options: WorkerOptions
-    retention: Retention
-    start_method: str
-    tags: tuple[str, ...]
-
-
-def _background_manager(running: Running, name: str) -> Callable[[], Any]:
-    def provide() -> Any:
-        return getattr(running.background, name)
-
-    return provide
+def _folder_of_caller() -> Path:
+    """The folder of the first module outside of this package that is on the way here."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "service":
+        frame = frame.f_back
+    file = frame.f_globals.get("__file__")
+    return Path(file).resolve().parent if file else Path.cwd()
 
 
 def _prefix(method: str, prefix: str) -> str:

@@ -11,8 +11,12 @@ import msgspec
 from piccolo.table import Table
 
 from domain.errors import Misconfigured, NotFound
+from domain.fsck import Reference
 from domain.health import CheckResult, HealthState
+from domain.job_ports import RunHooks
 from domain.query import Resource
+from domain.storage import Storage
+from infra.database.artifacts import ArtifactRows, RequestReferences
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
 from infra.database.migrate import up
@@ -22,10 +26,14 @@ from infra.database.repository import PiccoloRepository
 from infra.database.schema import compare
 from infra.database.secrets import shared_secret
 from infra.database.sqlite import SqliteEngine
+from infra.storage.local import LocalStorage
 from infra.telemetry.logging import configure_logging
 from service.background import JobsDesign, Opened, open_background
 from service.managers.base import Manager
 from service.managers.hooks import Hooks
+from service.managers.modelling import Modelling
+from service.managers.storage import References
+from service.modelling import ModellingDesign, OpenedModelling, open_modelling
 from service.settings import Settings
 
 logger = logging.getLogger("millrace.database")
@@ -47,6 +55,7 @@ class ResourceDesign(msgspec.Struct, frozen=True, kw_only=True):
 class Design(msgspec.Struct, frozen=True, kw_only=True):
     """What a service is made of, decided before anything is opened.
 
+    `references` are, given the database, the rows that rely on stored content; without any there is no storage.
     `migrations` is the folder of its migrations, None while there are none; `migrations_home` is where they would be.
     """
 
@@ -54,8 +63,10 @@ class Design(msgspec.Struct, frozen=True, kw_only=True):
     database: DatabaseOptions | None = None
     migrations: Path | None = None
     migrations_home: Path = Path("migrations")
+    code_revision: str | None = None
     resources: tuple[ResourceDesign, ...] = ()
     jobs: JobsDesign | None = None
+    modelling: ModellingDesign | None = None
 
     @property
     def migration_apps(self) -> list[MigrationApp]:
@@ -71,6 +82,15 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     managers: Mapping[str, Manager[Any]]
     secret: bytes
     background: Opened | None = None
+    modelling: Modelling | None = None
+    storage: Storage | None = None
+    reference_sources: tuple[References, ...] = ()
+
+    async def references(self) -> AsyncIterator[Reference]:
+        """Every row that relies on stored content."""
+        for source in self.reference_sources:
+            async for reference in source():
+                yield reference
 
     def manager(self, name: str) -> Manager[Any]:
         """The manager of a resource by name. Raises `NotFound`."""
@@ -101,13 +121,22 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
         use_engine(engine)
         await _prepare_schema(engine, settings, design)
         async with AsyncExitStack() as stack:
-            background = await _background(stack, engine, settings, design)
+            modelling = await _modelling(stack, engine, settings, design)
+            background = await _background(stack, engine, settings, design, modelling.hooks if modelling else {})
             managers = {item.resource.name: _manager(engine, item) for item in design.resources}
+            jobs = background.managers.jobs if background else None
             yield Container(
                 database=engine,
-                managers={**managers, **(background.resources if background else {})},
+                managers={
+                    **managers,
+                    **(background.resources if background else {}),
+                    **(modelling.managers if modelling else {}),
+                },
                 secret=_own_secret(settings) or await shared_secret(engine, "cursors"),
                 background=background,
+                modelling=modelling.with_jobs(jobs) if modelling else None,
+                storage=LocalStorage(settings.storage) if modelling else None,
+                reference_sources=_references(engine) if modelling else (),
             )
     finally:
         await engine.stop()
@@ -123,8 +152,34 @@ def make_engine(settings: Settings, design: Design) -> DatabaseEngine | None:
     return create_engine(options, home=settings.home, name=design.name)
 
 
-async def _background(
+async def _modelling(
     stack: AsyncExitStack, engine: DatabaseEngine, settings: Settings, design: Design
+) -> OpenedModelling | None:
+    if design.modelling is None:
+        return None
+    return await stack.enter_async_context(
+        open_modelling(
+            engine,
+            design.modelling,
+            storage=settings.storage,
+            scratch=settings.scratch,
+            secret=_own_secret(settings) or await shared_secret(engine, "artifacts"),
+            code_revision=design.code_revision or settings.code_revision,
+        )
+    )
+
+
+def _references(engine: DatabaseEngine) -> tuple[References, ...]:
+    """Everything that relies on stored content: artifacts, and jobs of models."""
+    return ArtifactRows(engine).references, RequestReferences(engine).references
+
+
+async def _background(
+    stack: AsyncExitStack,
+    engine: DatabaseEngine,
+    settings: Settings,
+    design: Design,
+    hooks: Mapping[str, RunHooks],
 ) -> Opened | None:
     if design.jobs is None:
         return None
@@ -138,7 +193,7 @@ async def _background(
         return made
 
     return await stack.enter_async_context(
-        open_background(engine, another_engine, settings.redis_url, design.jobs, namespace=design.name)
+        open_background(engine, another_engine, settings.redis_url, design.jobs, namespace=design.name, hooks=hooks)
     )
 
 

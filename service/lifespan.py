@@ -14,6 +14,7 @@ from service.background import Opened
 from service.container import Container, Design, database_check, open_container
 from service.http.running import Running
 from service.managers.worker import Worker
+from service.registration import Registering
 from service.settings import Settings
 
 logger = logging.getLogger("millrace")
@@ -37,6 +38,7 @@ class Lifespan:
         starts: Sequence[Hook] = (),
         stops: Sequence[Hook] = (),
         is_logging: bool = False,
+        registering: Registering | None = None,
     ) -> None:
         self.container: Container | None = None
         self._settings = settings
@@ -45,6 +47,7 @@ class Lifespan:
         self._starts = tuple(starts)
         self._stops = tuple(stops)
         self._is_logging = is_logging
+        self._registering = registering
         self._worker: Worker | None = None
 
     @asynccontextmanager
@@ -55,13 +58,13 @@ class Lifespan:
         async with open_container(self._settings, self._design) as container:
             self.container = container
             background = container.background.managers if container.background is not None else None
-            running.open(container.managers, container.secret, background)
+            running.open(container.managers, container.secret, background, container.modelling)
             # A new one for each run: it belongs to the event loop it is first waited for in.
             running.draining = asyncio.Event()
             try:
                 for start in self._starts:
                     await _call(start, app)
-                async with self._working(container):
+                async with self._working(container), self._registered(app):
                     yield
             finally:
                 running.draining.set()
@@ -69,6 +72,15 @@ class Lifespan:
                     await _call_isolated(stop, app)
                 self.container = None
                 running.close()
+
+    @asynccontextmanager
+    async def _registered(self, app: Litestar) -> AsyncIterator[None]:
+        """Be known to the orchestrator, if there is one."""
+        if self._registering is None:
+            yield
+            return
+        async with self._registering.running(lambda: getattr(app, "local_port", None)):
+            yield
 
     @asynccontextmanager
     async def _working(self, container: Container) -> AsyncIterator[None]:

@@ -7,17 +7,23 @@ import msgspec
 from litestar import Router
 from litestar.types import ControllerRouterHandler
 
+from domain.artifacts import Artifact
 from domain.bodies import Bodies
+from domain.configs import Config, ConfigSchema
 from domain.graphs import Graph
 from domain.health import HealthCheck
 from domain.jobs import Job
 from domain.query import Resource
 from domain.registration import ServiceInfo
 from domain.schedules import ScheduledTask
+from service.api.apps import apps_router
+from service.api.artifacts import artifacts_router
+from service.api.configs import config_links_router
 from service.api.graphs import graphs_router
 from service.api.health import Probe, health_router
 from service.api.job_streams import job_streams_router
 from service.api.jobs import EXAMPLE, STATUS_FILTER, jobs_router
+from service.api.ml import ml_router
 from service.api.schedules import schedules_router
 from service.api.system import info_router, system_router
 from service.api.tasks import tasks_router
@@ -39,6 +45,18 @@ class BackgroundPlan(msgspec.Struct, frozen=True, kw_only=True):
     tags: Sequence[str]
 
 
+class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where configurations, artifacts and the model are, each None without it."""
+
+    configs: Resource[Config] | None = None
+    schema: ConfigSchema | None = None
+    artifacts: Resource[Artifact] | None = None
+    is_linking: bool = False
+    ml_path: str | None = None
+    jobs_path: str = ""
+    tags: Mapping[str, Sequence[str]] = {}
+
+
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What the builder has decided about routes."""
 
@@ -50,6 +68,8 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     system: tuple[str, list[str]] | None
     routers: Sequence[ControllerRouterHandler]
     background: BackgroundPlan | None = None
+    code_revision: str | None = None
+    modelling: ModelPlan = ModelPlan()
 
 
 def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
@@ -58,16 +78,26 @@ def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
     if plan.health is not None:
         path, checks, tags = plan.health
         handlers.append(health_router(path, Probe(checks), plan.running, tags))
-    handlers.append(info_router(plan.info))
+    handlers.append(info_router(plan.info, plan.code_revision))
     if plan.system is not None:
-        handlers.append(system_router(*plan.system))
+        handlers += [system_router(*plan.system), apps_router(*plan.system)]
     for resource, bodies, permissions in plan.resources:
         operations = plan.operations.get(resource.name, ())
-        handlers.append(crud_router(resource, bodies, plan.running, permissions=permissions, operations=operations))
+        handlers.append(
+            crud_router(
+                resource,
+                bodies,
+                plan.running,
+                permissions=permissions,
+                operations=operations,
+                schema=_own_schema(resource, plan.modelling),
+            )
+        )
     described = [Described(*item) for item in plan.resources]
     if plan.background is not None:
         handlers += _background_routes(plan.background, plan.running)
         described += _described(plan.background)
+    handlers += _model_routes(plan.modelling, plan.running)
     handlers += plan.routers
     handlers.append(docs_router(plan.info, described, has_root=_has_root(plan.routers)))
     return handlers
@@ -96,6 +126,24 @@ def _background_routes(plan: BackgroundPlan, running: Running) -> list[Controlle
     ]
     if plan.schedules is not None:
         handlers.append(schedules_router(plan.schedules.path, plan.jobs.path, running))
+    return handlers
+
+
+def _own_schema(resource: Resource[Any], plan: ModelPlan) -> bytes | None:
+    """What `$schema` of a resource answers when it is not that of its entity."""
+    is_configs = plan.configs is not None and plan.schema is not None and resource.name == plan.configs.name
+    return msgspec.json.encode(plan.schema.json_schema()) if is_configs and plan.schema is not None else None
+
+
+def _model_routes(plan: ModelPlan, running: Running) -> list[ControllerRouterHandler]:
+    handlers: list[ControllerRouterHandler] = []
+    if plan.configs is not None and plan.is_linking:
+        handlers.append(config_links_router(plan.configs.path, running, [*plan.tags["configs"]]))
+    if plan.artifacts is not None:
+        tags = [*plan.tags["artifacts"]]
+        handlers.append(artifacts_router(plan.artifacts.path, running, tags, has_configs=plan.is_linking))
+    if plan.ml_path is not None:
+        handlers.append(ml_router(plan.ml_path, plan.jobs_path, running, [*plan.tags["ml"]]))
     return handlers
 
 

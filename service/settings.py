@@ -1,11 +1,13 @@
 """Everything that comes from the environment, read in one place."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from domain.errors import Misconfigured
+from domain.registration import is_revision
 
 LOG_FORMATS = ("console", "json")
 WORKERS_IN_SERVICE = ("auto", "true", "false")
@@ -16,16 +18,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator can change without touching code; docs/configuration.md lists every variable."""
 
     home: Path = Path("var")
+    storage_folder: Path | None = None
+    temporary_folder: Path | None = None
     database_url: str | None = None
     redis_url: str | None = None
     worker: str = "auto"
     is_migrating_on_start: bool = True
     secret_key: str | None = None
+    code_revision: str | None = None
     log_format: str = "console"
     log_level: str = "INFO"
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
+
+    @property
+    def scratch(self) -> Path:
+        """The folder in which runs of models have their files."""
+        return self.temporary_folder or Path(tempfile.gettempdir()) / "millrace"
+
+    @property
+    def storage(self) -> Path:
+        """The folder of stored content."""
+        return self.storage_folder or self.home / "storage"
 
     @property
     def is_working(self) -> bool:
@@ -38,17 +53,32 @@ def from_env(environment: Mapping[str, str]) -> Settings:
     defaults = Settings()
     return Settings(
         home=Path(environment.get("MILLRACE_HOME") or defaults.home),
+        storage_folder=_path(environment, "MILLRACE_STORAGE"),
+        temporary_folder=_path(environment, "MILLRACE_TEMP"),
         database_url=environment.get("DATABASE_URL") or None,
         redis_url=environment.get("REDIS_URL") or None,
         worker=_choice(environment, "MILLRACE_WORKER", WORKERS_IN_SERVICE, defaults.worker, fold=str.lower),
         is_migrating_on_start=_flag(environment, "MILLRACE_MIGRATE", default=True),
         secret_key=environment.get("MILLRACE_SECRET_KEY") or None,
+        code_revision=_revision(environment, "GIT_REVISION"),
         log_format=_choice(environment, "LOG_FORMAT", LOG_FORMATS, defaults.log_format, fold=str.lower),
         log_level=_choice(environment, "LOG_LEVEL", LOG_LEVELS, defaults.log_level, fold=str.upper),
         host=environment.get("HOST") or defaults.host,
         port=_number(environment, "PORT", defaults.port, 0, 65535),
         workers=_number(environment, "WORKERS", defaults.workers, 1, 256),
     )
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    value = environment.get(name)
+    return Path(value) if value else None
+
+
+def _revision(environment: Mapping[str, str], name: str) -> str | None:
+    value = environment.get(name) or None
+    if value is not None and not is_revision(value):
+        raise Misconfigured(f"{name}={value!r}: use the 7 to 40 hexadecimal digits of a commit")
+    return value
 
 
 def _choice(

@@ -42,7 +42,8 @@ class Resource(Generic[EntityT]):
     `filterable`, `sortable` and `searchable` are allowlists of field names; left out, they hold every readable field
     that can be filtered, every one that can be sorted, every text field. `hidden` fields are stored and never shown,
     `read_only` ones are shown and never taken from a client. Lists without `sort` come in the order of their ids, or
-    `is_newest_first`. Raises `Misconfigured` with what to change.
+    `is_newest_first`. Unknown members of a body are an error, unless it `ignores_unknown`.
+    Raises `Misconfigured` with what to change.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Resource(Generic[EntityT]):
         read_only: Collection[str] = (),
         limits: QueryLimits | None = None,
         is_newest_first: bool = False,
+        ignores_unknown: bool = False,
     ) -> None:
         if not _is_entity(entity):
             raise Misconfigured(f"Resource({entity!r}): the first argument is a class that derives from Entity")
@@ -70,6 +72,7 @@ class Resource(Generic[EntityT]):
             raise Misconfigured(f"Resource {name}: path {path!r} must start with '/'")
         self.limits = limits or QueryLimits()
         self.is_newest_first = is_newest_first
+        self.ignores_unknown = ignores_unknown
         self.fields = _fields_of(entity)
         self.hidden = self._names("hidden", hidden)
         self.read_only = self._names("read_only", read_only) | SERVER_MANAGED

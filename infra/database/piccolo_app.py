@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from infra.database.artifacts import Artifacts
+from infra.database.configs import ConfigArtifacts, Configs
 from infra.database.jobs.tables import Graphs, JobEdges, JobEvents, JobLogs, Jobs, Workers
 from infra.database.piccolo_environment import MigrationApp
 from infra.database.schedules import Schedules, Ticks
@@ -9,6 +11,9 @@ from infra.database.secrets import Secrets
 
 PRODUCT = MigrationApp(
     name="millrace",
-    tables=(Secrets, Jobs, JobEvents, JobLogs, JobEdges, Graphs, Workers, Schedules, Ticks),
+    tables=(
+        *(Secrets, Jobs, JobEvents, JobLogs, JobEdges, Graphs, Workers, Schedules, Ticks),
+        *(Configs, Artifacts, ConfigArtifacts),
+    ),
     directory=Path(__file__).parent / "migrations",
 )

@@ -60,19 +60,23 @@ def check_importable(task: Task) -> None:
         found = operator.attrgetter(place.name)(sys.modules[function.__module__])
     except (KeyError, AttributeError):
         raise Misconfigured(f"{rule}; there is nothing of this name") from None
-    if found is not task:
+    if not isinstance(found, Task) or found.function is not task.function or found.kind != task.kind:
         raise Misconfigured(f"{rule} decorated with @task(); that name stands for something else")
 
 
 def place_of(task: Task) -> Place:
     """Where a process finds `task`."""
-    name = task.function.__module__
+    return Place(module_of(task.function.__module__), task.function.__qualname__)
+
+
+def module_of(name: str) -> Module:
+    """An imported module as another process finds it."""
     module = sys.modules.get(name)
     if name == MAIN:
         # What was started by `python -m` has a name of its own, which its relative imports need.
         specification = getattr(module, "__spec__", None)
         name = getattr(specification, "name", MAIN)
-    return Place(Module(name, getattr(module, "__file__", None)), task.function.__qualname__)
+    return Module(name, getattr(module, "__file__", None))
 
 
 def modules_of(tasks: Iterable[Task]) -> list[Module]:

@@ -13,7 +13,7 @@ from infra.runners.execution import Execution, died
 from infra.runners.launcher import START_METHODS
 from infra.runners.link import Link
 from infra.runners.messages import Assignment, Setup
-from infra.runners.modules import check_importable, modules_of, place_of
+from infra.runners.modules import Module, check_importable, modules_of, place_of
 
 # How long somebody who is canceled himself waits for a run that he has killed.
 KILL_SECONDS = 5.0
@@ -23,10 +23,10 @@ STOPPED = "the runner of processes was stopped"
 class ProcessRunner:
     """Runs tasks in processes; belongs to one event loop.
 
-    A launcher, started when it is first needed, imports the modules of `tasks` once and forks a process per run;
-    where importing them starts threads, every run gets a fresh interpreter instead (`start_method` "auto", or else
-    "fork" or "spawn"). A run that must stop is told so; `grace_seconds` later its processes get SIGTERM, and after as
-    long again SIGKILL. Importing may take `load_seconds`.
+    A launcher, started when it is first needed, imports the modules of `tasks`, and `modules`, once and forks a
+    process per run; where importing them starts threads, every run gets a fresh interpreter instead (`start_method`
+    "auto", or else "fork" or "spawn"). A run that must stop is told so; `grace_seconds` later its processes get
+    SIGTERM, and after as long again SIGKILL. Importing may take `load_seconds`.
 
     A run whose time is up has timed out, whatever it still does. One that is canceled is canceled, unless it had
     returned before. Raises `Misconfigured` for a task that another process could not find.
@@ -36,6 +36,7 @@ class ProcessRunner:
         self,
         tasks: Iterable[Task],
         *,
+        modules: Iterable[Module] = (),
         start_method: str = "auto",
         grace_seconds: float = 5.0,
         load_seconds: float = 120.0,
@@ -44,6 +45,7 @@ class ProcessRunner:
         self._tasks = [task for task in tasks if task.is_process]
         for task in self._tasks:
             check_importable(task)
+        self._modules = list(modules)
         self._start_method = start_method
         self._grace_seconds = grace_seconds
         self._load_seconds = load_seconds
@@ -103,7 +105,7 @@ class ProcessRunner:
     def _usable_link(self) -> Link:
         if self._link is None or not self._link.is_usable:
             # A process that imports its task by itself needs no launcher that has.
-            modules = [] if self._start_method == "spawn" else modules_of(self._tasks)
+            modules = [] if self._start_method == "spawn" else [*modules_of(self._tasks), *self._modules]
             setup = Setup(os.getpid(), _path(), modules, self._start_method)
             link = self._link = Link(setup, load_seconds=self._load_seconds)
             self._links.add(link)

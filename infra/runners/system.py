@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -50,6 +50,16 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def kill_rest_of_group() -> None:
+    """Kill every process of this process' group but itself; on Linux only, for others do not list their processes."""
+    own, group = os.getpid(), os.getpgrp()
+    for folder in Path("/proc").glob("[0-9]*"):
+        pid = int(folder.name)
+        with suppress(ProcessLookupError, PermissionError):
+            if pid != own and os.getpgid(pid) == group:
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

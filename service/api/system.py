@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from litestar import Controller, Router, get
+from litestar import Controller, MediaType, Response, Router, get
 
-from domain.registration import ServiceInfo
+from domain.registration import ServiceInfo, info_document
 from domain.wire import timestamp_text
 
 
@@ -20,18 +20,6 @@ class SystemInfo(msgspec.Struct, frozen=True):
     python_version: str
     platform: str
     hostname: str
-
-
-class AppInfo(msgspec.Struct, frozen=True):
-    """A static app that is mounted here."""
-
-    name: str
-    version: str
-    prefix: str
-    description: str | None
-    author: str | None
-    entry: str
-    is_package: bool
 
 
 def system_router(path: str, tags: list[str]) -> Router:
@@ -48,22 +36,17 @@ def system_router(path: str, tags: list[str]) -> Router:
                 hostname=socket.gethostname(),
             )
 
-        @get("/apps", summary="Static apps mounted here")
-        async def apps(self) -> list[AppInfo]:
-            return []
-
-        @get("/apps/$schema", summary="JSON Schema of the list of apps")
-        async def apps_schema(self) -> dict[str, Any]:
-            return msgspec.json.schema(list[AppInfo])
-
     return Router(path=path, route_handlers=[SystemController], tags=tags)
 
 
-def info_router(info: ServiceInfo) -> Router:
+def info_router(info: ServiceInfo, code_revision: str | None = None) -> Router:
     """`/api/v1/info`, which every service has."""
+    document = info_document(info, code_revision)
 
-    @get("/api/v1/info", summary="Identity of the service")
-    async def service_info() -> ServiceInfo:
-        return info
+    async def service_info() -> Any:
+        return Response(document, media_type=MediaType.JSON)
 
-    return Router(path="/", route_handlers=[service_info], tags=["System"])
+    # Litestar reads the type that the document is of from here.
+    service_info.__annotations__["return"] = Response[type(info)]  # type: ignore[misc]
+    handler = get("/api/v1/info", summary="Identity of the service")(service_info)
+    return Router(path="/", route_handlers=[handler], tags=["System"])

@@ -48,12 +48,12 @@ def tasks_router(prefix: str, jobs_prefix: str, running: Running, tags: list[str
     @get("/", summary="The tasks there are", operation_id="tasks_find_all", opt=documents())
     async def find_all(request: AnyRequest) -> Response[list[TaskView]]:
         no_parameters(request.scope)
-        return encoded([_view(task) for task in running.background.tasks])
+        return encoded([_view(task) for task in running.background.tasks.offered])
 
     @get("/{name:str}", summary="One task", operation_id="tasks_find", opt=documents(errors=["404"]))
     async def find(request: AnyRequest, name: FromPath[str]) -> Response[TaskView]:
         no_parameters(request.scope)
-        return encoded(_view(running.background.tasks.get(name)))
+        return encoded(_view(running.background.tasks.offered.get(name)))
 
     taken = documents(
         body=Submission, is_body_optional=True, example={"args": {}}, errors=["404", "409"], has_location=True
@@ -68,7 +68,7 @@ def tasks_router(prefix: str, jobs_prefix: str, running: Running, tags: list[str
     )
     async def execute(request: AnyRequest, name: FromPath[str]) -> Response[Accepted]:
         no_parameters(request.scope)
-        running.background.tasks.get(name)
+        running.background.tasks.offered.get(name)
         submission = await read_body(request, Submission, is_optional=True)
         submitted = await running.background.jobs.execute(name, submission)
         job = submitted.job

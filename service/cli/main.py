@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from domain.errors import Misconfigured, ServiceError
-from service.cli import doctor, jobs, migrate, migrations, routes, serve, version, worker
+from service.cli import (
+    artifact,
+    doctor,
+    init,
+    jobs,
+    migrate,
+    migrations,
+    mlproject,
+    routes,
+    serve,
+    storage,
+    trial,
+    version,
+    worker,
+)
 from service.cli.output import Failed, complain, exit_code_of, message_of
 from service.settings import from_env
 
@@ -24,11 +38,16 @@ commands = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+commands.command(name="init")(init.init)
 commands.command(name="serve")(serve.serve)
 commands.command(name="worker")(worker.worker)
 commands.add_typer(jobs.commands, name="jobs")
 commands.add_typer(migrate.commands, name="migrate")
 commands.add_typer(migrations.commands, name="migrations")
+commands.add_typer(storage.commands, name="storage")
+commands.add_typer(artifact.commands, name="artifact")
+commands.add_typer(mlproject.commands, name="mlproject")
+commands.command(name="test")(trial.drive)
 commands.command(name="routes")(routes.routes)
 commands.command(name="doctor")(doctor.doctor)
 commands.command(name="version")(version.version)

@@ -114,6 +114,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 def serve_app(app: Service, target: str | None, listener: socket.socket, on_started: Callable[[], None]) -> None:
     """Serve `app` at `listener` until a signal ends it. Raises `Misconfigured`, `Unavailable` or `Failed`."""
+    app.local_port = listener.getsockname()[1]
     try:
         Server(app, on_started).run([listener])
     except Exception as error:

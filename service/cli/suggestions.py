@@ -55,7 +55,7 @@ def _of_tasks(app: Service, offered: set[tuple[str, str]], url: str) -> str | No
     doors = sorted(path for method, path in offered if method == "POST" and path.endswith("/{name}/$execute"))
     if app.design.jobs is None or not doors:
         return None
-    examples = ((task.kind, example_args(task)) for task in app.design.jobs.tasks)
+    examples = ((task.kind, example_args(task)) for task in app.design.jobs.tasks.offered)
     kind, args = next(((kind, args) for kind, args in examples if args is not None), (None, {}))
     if kind is None:
         return None

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from litestar import Litestar
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException, NotFoundException
 from litestar.types import (
     HTTPResponseStartEvent,
     HTTPScope,
@@ -19,35 +20,47 @@ from litestar.types import (
     Scope,
     Send,
 )
+from litestar.utils import normalize_path
 
 from domain.context import Context, enter
 from domain.entity import new_id
 from domain.query import Resource
 from domain.query.resource import EntityT
 from domain.registration import ServiceInfo
+from service.http.apps import StaticApps, path_of
 from service.http.problems import MEDIA_TYPE, allowed_methods, problem_bytes
 from service.http.running import Running
+from service.managers.artifacts import ArtifactManager
 from service.managers.base import Manager
+from service.managers.configs import ConfigManager
 from service.managers.graphs import GraphManager
 from service.managers.jobs import Jobs
+from service.managers.ml import Models
 from service.managers.schedules import ScheduleManager
 
 logger = logging.getLogger("millrace.http")
 access_logger = logging.getLogger("millrace.access")
 
 REQUEST_ID = b"x-request-id"
+READINESS = b"x-millrace-readiness-token"
+# The way from / to the documentation stands in where there is nothing at /.
+_STAND_IN = "docs_from_/"
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class Service(Litestar):
     """A Litestar app that gives every request an id and a context, answers HEAD, and logs what it did.
 
-    `running` holds the managers while the app runs; `enter_request` makes the app's database the current one.
+    `running` holds the managers while the app runs; `enter_request` makes the app's database the current one; `apps`
+    are the static apps that answer where no route does.
     """
 
+    apps = StaticApps()
     running: Running
     enter_request: Callable[[], None]
     is_logging_requests: bool = False
+    readiness_token: bytes | None = None
+    local_port: int | None = None
     info: ServiceInfo
     design: Any
     settings: Any
@@ -66,6 +79,21 @@ class Service(Litestar):
     def schedules(self) -> ScheduleManager:
         """The schedules of the service, while it runs."""
         return self.running.background.schedules
+
+    @property
+    def configs(self) -> ConfigManager:
+        """The configurations of the service, while it runs; needs `with_config`."""
+        return self.running.modelling.configs
+
+    @property
+    def artifacts(self) -> ArtifactManager:
+        """The artifacts of the service, while it runs; needs `with_artifacts`."""
+        return self.running.modelling.artifacts
+
+    @property
+    def models(self) -> Models:
+        """The model of the service, while it runs; needs `with_ml`."""
+        return self.running.modelling.models
 
     def manager(self, resource: Resource[EntityT]) -> Manager[EntityT]:
         """The manager of a resource, while the app runs."""
@@ -93,8 +121,12 @@ class Service(Litestar):
             await super().__call__(scope, receive, send)
             return
         exchange = _Exchange(scope, cast("Send", send), request_id)
+        if self.readiness_token is not None and (READINESS, self.readiness_token) in scope["headers"]:
+            # Whoever sends this can only have it from this very process.
+            exchange.headers.append((READINESS, self.readiness_token))
         try:
-            await super().__call__(exchange.scope, receive, exchange.send)
+            if not await self._is_file_sent(exchange):
+                await super().__call__(exchange.scope, receive, exchange.send)
         except Exception:
             logger.exception("unhandled error in %s %s", exchange.method, scope["path"])
             if exchange.status:
@@ -104,6 +136,23 @@ class Service(Litestar):
         finally:
             if self.is_logging_requests:
                 exchange.log()
+
+    async def _is_file_sent(self, exchange: "_Exchange") -> bool:
+        """Answer from a static app, unless there is none for this path, or a route, or not this file."""
+        path = path_of(exchange.scope)
+        if not self.apps.covers(path) or self._has_route(path):
+            return False
+        return await self.apps.answer(exchange.scope, exchange.send, exchange.method)
+
+    def _has_route(self, path: str) -> bool:
+        try:
+            _, handler, *_ = self.asgi_router.handle_routing(path=normalize_path(path), method="GET")
+        except NotFoundException:
+            return False
+        except HTTPException:
+            # There is one, for other methods.
+            return True
+        return handler.name != _STAND_IN
 
 
 class _Exchange:
@@ -117,7 +166,7 @@ class _Exchange:
         self.status = 0
         self._send = send
         self._started = time.perf_counter()
-        self._header = (REQUEST_ID, request_id.encode())
+        self.headers = [(REQUEST_ID, request_id.encode())]
         self.is_head = self.method == "HEAD"
         self._is_over = False
         # HEAD is GET without the body, for every route there is.
@@ -126,7 +175,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], self._header]
+            message["headers"] = [*message["headers"], *self.headers]
             if self.method == "OPTIONS":
                 self._complete_allow(message)
         elif self.is_head and message["type"] == "http.response.body":
@@ -140,7 +189,8 @@ class _Exchange:
     def _complete_allow(self, message: HTTPResponseStartEvent) -> None:
         """Litestar makes one OPTIONS answer per handler; a path with several handlers takes the methods of all."""
         names = [name for name, _ in message["headers"]]
-        if b"allow" in names:
+        # Without Litestar it was a static app, which knows what it takes.
+        if b"allow" in names and "litestar_app" in self.scope:
             allowed = ", ".join(allowed_methods(self.scope["litestar_app"], self.path)).encode()
             message["headers"] = [(name, allowed if name == b"allow" else value) for name, value in message["headers"]]
 

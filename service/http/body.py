@@ -27,6 +27,22 @@ async def read_body(request: Request[Any, Any, Any], kind: type[StructT], *, is_
     return decoded_body(body, kind)
 
 
+async def read_large_body(request: Request[Any, Any, Any], kind: Any) -> tuple[Any, bytes]:
+    """A body that may be very large as a `kind`, and as it came. Unknown members are ignored. Raises `InvalidBody`.
+
+    A kind may be a union of tagged Structs.
+    """
+    body = await request.body()
+    if not body:
+        raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
+    check_content_type(request)
+    try:
+        return msgspec.json.decode(body, type=kind), body
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        # What is wrong is found the slow way.
+        return decoded_body(body, kind), body
+
+
 def decoded_body(body: bytes, kind: type[StructT]) -> StructT:
     """A body as a `kind`. Raises `InvalidBody` with every error."""
     check_depth(body)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import Request, Router, delete, get, patch, post, put
@@ -13,7 +14,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CON
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from domain.bodies import Bodies
-from domain.errors import Misconfigured
+from domain.errors import Misconfigured, cut
 from domain.query import Resource, parse_body
 from domain.wire import timestamp_text
 from service.http.conditional import entity_tag, expectation, header, is_unmodified, shape
@@ -67,9 +68,13 @@ def crud_router(
     *,
     permissions: Permissions,
     operations: Sequence[Operation] = (),
+    schema: bytes | None = None,
 ) -> Router:
-    """All routes of a resource under its path. The handlers only translate; the manager does the work."""
-    routes = ResourceRoutes(resource, bodies, running)
+    """All routes of a resource under its path. The handlers only translate; the manager does the work.
+
+    `schema` is what `$schema` answers, None that of the entity.
+    """
+    routes = ResourceRoutes(resource, bodies, running, schema)
     handlers: list[ControllerRouterHandler] = []
     if permissions.create:
         handlers.append(routes.create())
@@ -98,7 +103,10 @@ class ResourceRoutes:
     Those that return an entity are annotated with what the DTO makes of it: a reply that is ready.
     """
 
-    def __init__(self, resource: Resource[Any], bodies: Bodies[Any], running: Running) -> None:
+    def __init__(
+        self, resource: Resource[Any], bodies: Bodies[Any], running: Running, schema: bytes | None = None
+    ) -> None:
+        self.own_schema = schema
         self.resource = resource
         self.bodies = bodies
         self.running = running
@@ -113,6 +121,13 @@ class ResourceRoutes:
         tag = entity_tag(timestamp_text(entity.updated_at), self.whole)
         return Shown(entity, {**headers, "etag": tag}, status)
 
+    async def _ignored(self, request: AnyRequest) -> Mapping[str, str]:
+        """The header that names what a body held that nobody knows, where that is no error."""
+        if not self.resource.ignores_unknown:
+            return _NO_HEADERS
+        names = self.bodies.ignored(await request.body())
+        return {"x-ignored-fields": ", ".join(quote(str(cut(name))) for name in names)} if names else _NO_HEADERS
+
     def create(self) -> HTTPRouteHandler:
         """`POST /`: 201 with `Location` and `ETag`."""
 
@@ -120,6 +135,7 @@ class ResourceRoutes:
             no_parameters(request.scope)
             entity = await self._manager().create(required(data))
             headers = {"location": location(request, f"{self.resource.path}/{entity.id}")}
+            headers |= await self._ignored(request)
             return self._entity(entity, headers, status=HTTP_201_CREATED)
 
         create.__annotations__["return"] = ASGIApp
@@ -151,7 +167,7 @@ class ResourceRoutes:
 
     def schema(self) -> HTTPRouteHandler:
         """`GET /$schema`: the entity's JSON Schema and what may be filtered, sorted and searched."""
-        body = msgspec.json.encode(resource_schema(self.resource, self.model))
+        body = self.own_schema or msgspec.json.encode(resource_schema(self.resource, self.model))
 
         async def schema(request: AnyRequest) -> ASGIApp:
             no_parameters(request.scope)
@@ -192,7 +208,7 @@ class ResourceRoutes:
             no_parameters(request.scope)
             expected = _expectation(request)
             entity = await self._manager().replace(id, required(data), is_expected=expected)
-            return self._entity(entity)
+            return self._entity(entity, await self._ignored(request))
 
         replace.__annotations__["return"] = ASGIApp
         replace.__annotations__["data"] = _json_body[self.bodies.replace]
@@ -206,7 +222,7 @@ class ResourceRoutes:
             no_parameters(request.scope)
             expected = _expectation(request)
             entity = await self._manager().patch(id, required(data), is_expected=expected)
-            return self._entity(entity)
+            return self._entity(entity, await self._ignored(request))
 
         update.__annotations__["return"] = ASGIApp
         update.__annotations__["data"] = _json_body[self.bodies.patch]

@@ -1,13 +1,17 @@
 """Query strings: split strictly, and turned into a `QueryOptions` by the domain."""
 
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from litestar.types import Scope
 
-from domain.errors import FieldError, InvalidQuery
+from domain.errors import FieldError, InvalidQuery, field_error
 from domain.query import BY_ID, NEWEST_FIRST, QueryOptions, Resource, parse_parameters
 from domain.query.parse import parse_fields, unknown_parameters
+from domain.validation import rejected
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 _MAX_BYTES = 16 * 1024
 _MAX_PARAMETERS = 100
@@ -53,6 +57,24 @@ def no_parameters(scope: Scope) -> None:
     given = parameters(scope)
     if given:
         raise unknown_parameters([name for name, _ in given], ())
+
+
+def read_parameters(scope: Scope, kind: type[StructT]) -> StructT:
+    """The query string as a `kind`, whose fields are its parameters. Raises `InvalidQuery` and `InvalidBody`."""
+    given = dict(parameters(scope))
+    members = {member.encode_name: member for member in msgspec.structs.fields(kind)}
+    if unknown := [name for name in given if name not in members]:
+        raise unknown_parameters(unknown, tuple(members))
+    values, errors = {}, []
+    for name, text in given.items():
+        try:
+            values[name] = msgspec.convert(text, members[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            message = f'"{name}" is not valid: {error}'
+            errors.append(field_error("value_error", message, ("query", name), value=text))
+    if errors:
+        raise rejected(errors)
+    return kind(**values)
 
 
 def _malformed(message: str) -> InvalidQuery:

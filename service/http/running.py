@@ -7,6 +7,7 @@ from typing import Any
 from domain.errors import Unavailable
 from service.managers.background import Background
 from service.managers.base import Manager
+from service.managers.modelling import Modelling
 
 
 class Running:
@@ -17,10 +18,18 @@ class Running:
         self.secret = b""
         self.draining = asyncio.Event()
         self.opened_background: Background | None = None
+        self.opened_modelling: Modelling | None = None
 
-    def open(self, managers: Mapping[str, Manager[Any]], secret: bytes, background: Background | None) -> None:
+    def open(
+        self,
+        managers: Mapping[str, Manager[Any]],
+        secret: bytes,
+        background: Background | None,
+        modelling: Modelling | None,
+    ) -> None:
         """Take what was opened."""
         self.managers = dict(managers)
+        self.opened_modelling = modelling
         self.secret = secret
         self.opened_background = background
 
@@ -28,6 +37,7 @@ class Running:
         """Forget what is about to be closed."""
         self.managers = {}
         self.opened_background = None
+        self.opened_modelling = None
 
     @property
     def background(self) -> Background:
@@ -35,6 +45,13 @@ class Running:
         if self.opened_background is None:
             raise Unavailable("The service is not running")
         return self.opened_background
+
+    @property
+    def modelling(self) -> Modelling:
+        """The managers around the model. Raises `Unavailable` before the start and after the stop."""
+        if self.opened_modelling is None:
+            raise Unavailable("The service is not running")
+        return self.opened_modelling
 
     def manager(self, name: str) -> Manager[Any]:
         """The manager of a resource. Raises `Unavailable` before the start and after the stop."""

@@ -126,9 +126,10 @@ class _Checked(Hooks[ScheduledTask]):
             check(schedule)
         except InvalidBody as error:
             errors += error.errors
-        task = self._jobs.tasks.find(schedule.task)
+        offered = self._jobs.tasks.offered
+        task = offered.find(schedule.task)
         if task is None:
-            kinds = self._jobs.tasks.kinds
+            kinds = offered.kinds
             errors.append(
                 problem("unknown_task", f'there is no task "{schedule.task}"', ("task",), schedule.task, kinds)
             )

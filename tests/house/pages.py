@@ -21,6 +21,9 @@ from tests.house.started import Service, Worker
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/accounts/main.py"
+RUN = ROOT / "examples/outbreak/main.py"
+"""What `make run` starts."""
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8000"
 REPEAT_SECONDS = 15
@@ -203,7 +206,7 @@ class Reader:
         if all(EXPORT.fullmatch(line) for line in commands):
             self._export(commands)
         elif len(commands) == 1 and (serving := SERVE.fullmatch(commands[0])):
-            self._serve(serving[1])
+            self._serve(serving[1] or str(RUN))
         elif len(commands) == 1 and (working := WORK.fullmatch(commands[0])):
             self._work(working[1].split(), expected)
         else:
@@ -254,8 +257,10 @@ class Reader:
         """Ids that pages refer to: `$JOB` is the latest `job_id`, `$GRAPH` the graph that was made last, and so on."""
         with suppress(ValueError):
             reply = json.loads(said.replace("\r\n", "\n").rpartition("\n\n")[2])
-            if isinstance(reply, dict) and "job_id" in reply:
+            if isinstance(reply, dict) and isinstance(reply.get("job_id"), str):
                 self.environment["JOB"] = reply["job_id"]
+                if "artifact_id" in reply:
+                    self.environment["ARTIFACT"] = reply["artifact_id"]
             elif isinstance(reply, dict) and "id" in reply and (made := MADE.search(script.replace("\\\n", " "))):
                 self.environment[made[1].upper()] = reply["id"]
 

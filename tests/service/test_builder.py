@@ -1,6 +1,7 @@
 """Putting a service together: what works, and the sentence for what does not."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -61,6 +62,33 @@ def local() -> Task:
     def inner() -> None: ...
 
     return inner
+
+
+# Where migrations are looked for
+
+OURS = """
+class Special(ServiceBuilder):
+    def __init__(self, info):
+        super().__init__(info)
+"""
+
+
+def test_migrations_are_beside_the_module_that_builds_also_with_a_builder_of_ours_that_derives_from_another() -> None:
+    ours: dict[str, Any] = {
+        "__name__": "service.special",
+        "__file__": "/ours/special.py",
+        "ServiceBuilder": ServiceBuilder,
+    }
+    exec(OURS, ours)
+    for kind in (ServiceBuilder, ours["Special"]):
+        app = kind(info=INFO).with_database(MEMORY).build(settings())
+        assert app.design.migrations_home == Path(__file__).parent / "migrations"
+
+
+def test_a_builder_that_is_in_no_file_looks_for_migrations_in_the_current_folder() -> None:
+    typed = {"ServiceBuilder": ServiceBuilder, "INFO": INFO, "settings": settings()}
+    app = eval("ServiceBuilder(info=INFO).build(settings)", typed)
+    assert app.design.migrations_home == Path.cwd() / "migrations"
 
 
 # What does not work

@@ -16,11 +16,13 @@ def test_an_empty_environment_gives_the_defaults() -> None:
 def test_every_variable_is_read() -> None:
     environment = {
         "MILLRACE_HOME": "/data",
+        "MILLRACE_STORAGE": "/content",
         "DATABASE_URL": "sqlite:///x.db",
         "REDIS_URL": "redis://127.0.0.1:6379/0",
         "MILLRACE_WORKER": "True",
         "MILLRACE_MIGRATE": "No",
         "MILLRACE_SECRET_KEY": "k",
+        "GIT_REVISION": "0ce75eb",
         "LOG_FORMAT": "JSON",
         "LOG_LEVEL": "debug",
         "HOST": "0.0.0.0",
@@ -29,11 +31,13 @@ def test_every_variable_is_read() -> None:
     }
     assert from_env(environment) == Settings(
         home=Path("/data"),
+        storage_folder=Path("/content"),
         database_url="sqlite:///x.db",
         redis_url="redis://127.0.0.1:6379/0",
         worker="true",
         is_migrating_on_start=False,
         secret_key="k",
+        code_revision="0ce75eb",
         log_format="json",
         log_level="DEBUG",
         host="0.0.0.0",

@@ -338,10 +338,10 @@ async def served(app: Service) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def staged(
-    url: str, redis_url: str | None, make: Callable[[str], ServiceBuilder] = builder
+    url: str, redis_url: str | None, make: Callable[[str], ServiceBuilder] = builder, **settings: Any
 ) -> AsyncIterator[Stage]:
     """The service, running: with a worker inside of it, or with Redis and a worker beside it."""
-    app = make(url).build(Settings(redis_url=redis_url))
+    app = make(url).build(Settings(redis_url=redis_url, **settings))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.lifespan())
         container = await stack.enter_async_context(open_container(app.settings, app.design))

@@ -1,0 +1,94 @@
+"""What happens to configurations: they are checked by the author's type, and trees of artifacts belong to them."""
+
+from collections.abc import Sequence
+
+from domain.configs import Config, ConfigSchema
+from domain.errors import Invalid, NotFound
+from domain.ports import ConfigLinks, Repository, Transactions
+from domain.query import Resource
+from service.managers.artifacts import ArtifactManager
+from service.managers.base import Manager
+from service.managers.hooks import Change, Hooks
+
+
+class ConfigManager(Manager[Config]):
+    """The configurations of a service. Methods raise what those of `Manager` raise."""
+
+    def __init__(
+        self,
+        resource: Resource[Config],
+        repository: Repository[Config],
+        transactions: Transactions,
+        links: ConfigLinks,
+        schema: ConfigSchema,
+        artifacts: ArtifactManager | None = None,
+    ) -> None:
+        super().__init__(resource, repository, transactions, hooks=[_Checked(schema), _Cascade(links, artifacts)])
+        self.schema = schema
+        self._links = links
+        self._artifacts = artifacts
+
+    @property
+    def artifacts(self) -> ArtifactManager:
+        """The artifacts that may belong to configurations."""
+        assert self._artifacts is not None
+        return self._artifacts
+
+    async def link(self, id: str, artifact_id: str) -> None:
+        """Have a tree of artifacts belong to a configuration. Raises `Invalid` for what is no root."""
+        config = await self.get(id)
+        artifact = await self.artifacts.find(artifact_id)
+        if artifact is None:
+            raise Invalid(f"Artifact {artifact_id} not found")
+        if artifact.parent_id is not None:
+            raise Invalid(f"Artifact {artifact.id} is not a root artifact (parent_id={artifact.parent_id})")
+        await self._links.link(config.id, artifact.id)
+
+    async def unlink(self, id: str, artifact_id: str) -> None:
+        """Have a tree no longer belong to a configuration. Raises `NotFound` when it does not."""
+        identifier, artifact = self._id(id), self._id(artifact_id)
+        if not await self._links.unlink(identifier, artifact):
+            raise NotFound(f"Artifact {artifact} is not linked to config {identifier}")
+
+    async def linked(self, id: str) -> list[bytes]:
+        """The artifacts that belong to a configuration, as JSON with their content."""
+        ids = await self._links.artifact_ids(self._id(id))
+        return [(await self.artifacts.document(artifact)).json for artifact in ids]
+
+    async def of_artifact(self, artifact_id: str) -> Config:
+        """The configuration that the tree of an artifact belongs to. Raises `NotFound`."""
+        root = await self.artifacts.root_of(artifact_id)
+        config_id = await self._links.config_id(root)
+        config = await self.find(config_id) if config_id is not None else None
+        if config is None:
+            raise NotFound(f"No config is linked to artifact {artifact_id}")
+        return config
+
+
+class _Checked(Hooks[Config]):
+    """Keeps what the author's type refuses out of the database, and fills in its defaults."""
+
+    def __init__(self, schema: ConfigSchema) -> None:
+        self._schema = schema
+
+    async def pre_save(self, entities: Sequence[Config]) -> None:
+        for config in entities:
+            config.data = self._schema.stored(config.data)
+
+    async def pre_update(self, changes: Sequence[Change[Config]]) -> None:
+        for change in changes:
+            change.after.data = self._schema.stored(change.after.data)
+
+
+class _Cascade(Hooks[Config]):
+    """Takes the trees of artifacts along that belong to a configuration."""
+
+    def __init__(self, links: ConfigLinks, artifacts: ArtifactManager | None) -> None:
+        self._links = links
+        self._artifacts = artifacts
+
+    async def pre_delete(self, entities: Sequence[Config]) -> None:
+        if self._artifacts is None:
+            return
+        for config in entities:
+            await self._artifacts.delete_trees(await self._links.artifact_ids(config.id))
