@@ -14,7 +14,7 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CON
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from domain.bodies import Bodies
-from domain.errors import Misconfigured, cut
+from domain.errors import Misconfigured
 from domain.query import Resource, parse_body
 from domain.wire import timestamp_text
 from service.http.conditional import entity_tag, expectation, header, is_unmodified, shape
@@ -31,6 +31,7 @@ Body = Mapping[str, Any]
 # Litestar reads the types that only exist at run time from the annotations; a type checker cannot follow them.
 _json_body: Any = JSONBody
 _NO_HEADERS: Mapping[str, str] = {}
+_MOST_NAMES, _MOST_NAME_CHARACTERS = 20, 50
 
 OPERATION_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -126,7 +127,11 @@ class ResourceRoutes:
         if not self.resource.ignores_unknown:
             return _NO_HEADERS
         names = self.bodies.ignored(await request.body())
-        return {"x-ignored-fields": ", ".join(quote(str(cut(name))) for name in names)} if names else _NO_HEADERS
+        if not names:
+            return _NO_HEADERS
+        # A header must not become as long as a body.
+        shown = [quote(name[:_MOST_NAME_CHARACTERS]) for name in names[:_MOST_NAMES]]
+        return {"x-ignored-fields": ", ".join([*shown, *(["..."] if len(names) > _MOST_NAMES else [])])}
 
     def create(self) -> HTTPRouteHandler:
         """`POST /`: 201 with `Location` and `ETag`."""

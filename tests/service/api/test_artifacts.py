@@ -48,6 +48,10 @@ async def test_a_configuration_is_kept_as_it_was_sent(model: Model) -> None:
         "archived": False,
     }
     assert created in await model.stage.get(CONFIGS)
+    many = {f"{number}-{'x' * 99}": number for number in range(99)}
+    reply = await model.stage.client.post(CONFIGS, json={"name": "many", "data": {}, **many})
+    assert len(names := reply.headers["x-ignored-fields"].split(", ")) == 21
+    assert (names[0], names[-1]) == (f"0-{'x' * 48}", "...")
     again = await model.stage.client.put(f"{CONFIGS}/{created['id']}", json={"name": "d", "data": {}, "more": 1})
     assert again.headers["x-ignored-fields"] == "more"
     assert again.json()["data"]["n-lags"] == 2

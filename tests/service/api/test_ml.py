@@ -13,6 +13,9 @@ import pytest
 from domain.configs import BaseConfig
 from domain.errors import Misconfigured
 from domain.models import FunctionalModelRunner
+from domain.signing import signature
+from infra.database.secrets import shared_secret
+from service.managers.model_runs import SIGNED
 from tests.service.api.jobs_service import JOBS, UNKNOWN, eventually
 from tests.service.api.model_service import (
     ARTIFACTS,
@@ -268,6 +271,22 @@ async def test_a_prediction_is_looked_at_beforehand(model: Model) -> None:
     assert await validated(model, asked) == (False, [("error", "training_workspace_corrupted", "artifact_id")])
 
 
+async def test_an_archive_without_a_model_is_noticed_beforehand(model: Model) -> None:
+    artifact, sample = await model.trained(), await model.sample("predict")
+    storage = model.stage.container.storage
+    assert storage is not None
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("config.yml", "a: 1")
+    for content, code in ((empty.getvalue(), "model_pickle_missing"), (b"none", "training_workspace_corrupted")):
+        blob = await storage.put(content)
+        secret = await shared_secret(model.stage.engine, "artifacts")
+        changes = {"content_sha256": blob.sha256, "signature": signature(secret, SIGNED, blob.sha256)}
+        await model.stage.app.artifacts.repository.update(artifact, changes)
+        asked = {"type": "predict", "artifact_id": artifact, **sample}
+        assert await validated(model, asked) == (False, [("error", code, "artifact_id")])
+
+
 # Sample data
 
 
@@ -315,6 +334,13 @@ async def test_a_class_keeps_its_model_as_what_it_is(
     await classes.stage.reach(asked["job_id"], "completed")
     rows = (await classes.artifact(asked["artifact_id"]))["data"]["content"]["data"]
     assert {row[2] for row in rows} == {2 if kind == "bytes" else 1.5}
+
+
+async def test_a_pickle_that_was_not_signed_is_noticed_beforehand(classes: Model) -> None:
+    artifact = await classes.trained(odd=True)
+    await classes.stage.app.artifacts.repository.update(artifact, {"signature": None})
+    asked = {"type": "predict", "artifact_id": artifact, **await classes.sample("predict")}
+    assert await validated(classes, asked) == (False, [("error", "model_pickle_corrupted", "artifact_id")])
 
 
 async def test_without_a_check_of_its_own_nothing_is_asked(classes: Model) -> None:
