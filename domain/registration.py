@@ -151,7 +151,10 @@ def _member(holder: Any, name: str, kind: type[enum.StrEnum]) -> enum.StrEnum:
 
 
 def _web_address(name: str, url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Misconfigured(f"ModelMetadata.{name} is {url!r}: give an address such as https://example.org/model")
     return url if parts.path else parts._replace(path="/").geturl()

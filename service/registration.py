@@ -36,7 +36,8 @@ class Registering:
     @asynccontextmanager
     async def running(self, local_port: Callable[[], int | None]) -> AsyncIterator[None]:
         """Keep the app registered during the block, and take it off the list afterwards."""
-        where = destination(self._options, os.environ, socket.gethostname())
+        served = local_port() or self._settings.port
+        where = destination(self._options, os.environ, socket.gethostname(), served)
         if where is None:
             yield
             return

@@ -25,6 +25,8 @@ class Orchestrator:
         self.status: int | None = None
         self.garbage = False
         self.delay_seconds = 0.0
+        self.reply_delay_seconds = 0.0
+        self.failing_pings = False
         self.url = ""
 
     def forget(self) -> None:
@@ -66,6 +68,7 @@ class Orchestrator:
             async with httpx.AsyncClient(base_url=payload["url"], timeout=5) as client:
                 self.asked_back.append((await client.get("/api/v1/info")).status_code)
             self.services[id] = payload
+            await asyncio.sleep(self.reply_delay_seconds)
             return 200, {
                 "id": id,
                 "status": "registered",
@@ -77,6 +80,8 @@ class Orchestrator:
         id = path.split("/")[3]
         if id not in self.services:
             return 404, {"detail": "unknown"}
+        if method == "PUT" and self.failing_pings:
+            return 503, {"detail": "as told"}
         if method == "DELETE":
             del self.services[id]
             return 204, None

@@ -45,6 +45,7 @@ class Registration:
     ) -> None:
         self.state = State.STARTING
         self.error: str | None = None
+        self._may_be_known = False
         self._service_id = service_id
         self._info = info
         self._options = options
@@ -74,12 +75,14 @@ class Registration:
 
     async def stop(self) -> None:
         """Take the service off the list, if that can be done quickly."""
-        if self.state is not State.REGISTERED or not self._options.auto_deregister:
+        if not self._may_be_known or not self._options.auto_deregister:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(DEREGISTER_SECONDS):
                 try:
                     await self._orchestrator.deregister(self._service_id)
+                except NotFound:
+                    logger.info("the orchestrator did not know the service any more")
                 except ServiceError as error:
                     logger.warning("the service could not be deregistered: %s", error)
 
@@ -96,6 +99,8 @@ class Registration:
         """Try until it is done; None when that is given up."""
         failures = 0
         while True:
+            # Also when the answer is lost, or nobody waits for it any more.
+            self._may_be_known = True
             try:
                 registered = await self._orchestrator.register(self._service_id, self._info)
             except ServiceError as error:

@@ -1,16 +1,24 @@
 """A service and its orchestrator: known while it runs, again after it was forgotten, and never in anybody's way."""
 
+import asyncio
+import shutil
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from domain.errors import Misconfigured
-from domain.orchestrator import RegistrationOptions, delay_seconds, destination, ping_seconds
+from domain.health import HealthState
+from domain.orchestrator import Destination, RegistrationOptions, delay_seconds, destination, ping_seconds
 from domain.registration import MLServiceInfo, ModelMetadata, PeriodType, ServiceInfo
+from infra.http.orchestrator import READINESS_HEADER, HttpOrchestrator
 from service.builder import ServiceBuilder
+from service.managers.registration import Registration
 from service.settings import Settings
 from tests.orchestrator import Orchestrator, free_port, listening
 from tests.service.api.jobs_service import eventually
@@ -201,3 +209,208 @@ def test_delays_grow_and_signs_of_life_come_in_time() -> None:
     assert delay_seconds(1, 2.0, spread=0.0) == 1.0
     assert ping_seconds(10.0, 30.0, spread=1.0) == 10.0
     assert ping_seconds(30.0, 30.0, spread=0.0) == 9.0
+
+
+async def test_nobody_but_the_orchestrator_gets_the_key() -> None:
+    other = Orchestrator()
+    async with orchestrating(key="sekret") as orchestrator, listening(other, free_port()) as elsewhere:
+        own, orchestrator.url = orchestrator.url, elsewhere
+        async with service(own, service_key="sekret"):
+
+            async def is_alive() -> bool:
+                return orchestrator.count("PUT") >= 2
+
+            assert await eventually(is_alive)
+    assert other.calls == []
+
+
+async def test_one_that_stops_in_the_middle_of_its_registration_is_off_the_list() -> None:
+    async with orchestrating() as orchestrator:
+        orchestrator.reply_delay_seconds = 60
+        async with service(orchestrator.url):
+            await known(orchestrator)
+        assert orchestrator.services == {}
+
+
+async def test_one_that_stops_while_there_is_trouble_is_off_the_list() -> None:
+    async with orchestrating() as orchestrator:
+        async with service(orchestrator.url, keepalive_interval=0.2) as client:
+            await known(orchestrator)
+            orchestrator.failing_pings = True
+
+            async def is_in_trouble() -> bool:
+                return (await state(client))[1] == "degraded"
+
+            assert await eventually(is_in_trouble)
+        assert orchestrator.services == {}
+
+
+async def test_every_byte_does_not_start_the_timeout_again() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        try:
+            while not reader.at_eof():
+                writer.write(b" ")
+                await writer.drain()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(4096), 0.02)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with service(f"http://127.0.0.1:{port}", timeout=0.2) as client:
+
+            async def is_in_trouble() -> bool:
+                return "TimeoutError" in (await state(client))[2]
+
+            assert await eventually(is_in_trouble)
+
+
+async def test_a_password_in_the_address_is_not_shown() -> None:
+    async with orchestrating(key="sekret") as orchestrator, AsyncExitStack() as stack:
+        client = await stack.enter_async_context(service(orchestrator.url.replace("//", "//bob:hunter2@")))
+
+        async def message() -> str:
+            return (await state(client))[2]
+
+        assert "hunter2" not in await eventually(message)
+
+
+async def test_two_apps_in_one_process_share_nothing() -> None:
+    other = ServiceInfo(id="other", display_name="Other")
+    async with orchestrating() as first, orchestrating() as second, service(first.url), service(second.url, other):
+        await known(first)
+
+        async def is_known() -> bool:
+            return "other" in second.services
+
+        assert await eventually(is_known)
+        assert (list(first.services), list(second.services)) == (["mean-model"], ["other"])
+        assert list(second.services["other"]["info"]) == ["id", "display_name", "version", "description"]
+
+
+async def test_this_service_is_recognised_where_proxies_are_set_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("NO_PROXY", "")
+    where = Destination(register_url="http://o/$register", service_url="http://s", key=None)
+    orchestrator = HttpOrchestrator(where, 1.0)
+    app = ServiceBuilder(info=INFO).with_health().with_registration().build(Settings())
+    assert app.readiness_token is not None
+    token = app.readiness_token.decode()
+    async with app.lifespan(), listening(app, free_port()) as own, orchestrating() as another:
+        assert await orchestrator.is_ready(f"{own}/health", token)
+        assert not await orchestrator.is_ready(f"{another.url}/health", token)
+        assert not await orchestrator.is_ready(f"{own}/health", "another token")
+    await orchestrator.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="nothing here makes certificates")
+async def test_a_certificate_that_nobody_vouches_for_is_trouble(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    made = ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]
+    await asyncio.to_thread(
+        subprocess.run,
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    heard: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(4096))
+        writer.close()
+
+    async with await asyncio.start_server(hear, "127.0.0.1", 0, ssl=context) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with service(f"https://localhost:{port}", service_key="sekret") as client:
+
+            async def is_in_trouble() -> bool:
+                return "CERTIFICATE_VERIFY_FAILED" in (await state(client))[2]
+
+            assert await eventually(is_in_trouble)
+    assert b"".join(heard) == b""
+
+
+def test_a_key_loses_the_end_of_its_line_and_is_never_shown() -> None:
+    options = RegistrationOptions(orchestrator_url="http://o/$register", service_key="sekret\n")
+    found = destination(options, {}, "here")
+    assert found is not None
+    assert found.key == "sekret"
+    with pytest.raises(Misconfigured, match="printable ASCII") as caught:
+        destination(RegistrationOptions(orchestrator_url="http://o/$register", service_key="schlüssel"), {}, "here")
+    assert "schlüssel" not in str(caught.value)
+
+
+def test_the_port_it_is_served_at_is_the_last_resort() -> None:
+    options = RegistrationOptions(orchestrator_url="http://o/$register")
+    for environment, port in [({}, 9000), ({"SERVICEKIT_PORT": "7"}, 7), ({"SERVICEKIT_PORT": "x"}, 9000)]:
+        found = destination(options, environment, "here", 9000)
+        assert found is not None
+        assert found.service_url == f"http://here:{port}"
+
+
+@pytest.mark.parametrize("url", ["http://[x", "http://o:99999/", "http://o:0/", "http:///x"])
+def test_half_an_address_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="give an address"):
+        RegistrationOptions(orchestrator_url=url)
+
+
+@pytest.mark.parametrize(
+    "told, asked",
+    [
+        (None, "https://o/v2/services/m/$ping"),
+        ("https://o:443/elsewhere", "https://o:443/elsewhere"),
+        ("http://o/v2/services/m/$ping", "https://o/v2/services/m/$ping"),
+        ("https://thief/", "https://o/v2/services/m/$ping"),
+        ("/v2/services/m/$ping", "https://o/v2/services/m/$ping"),
+        ("https://[x", "https://o/v2/services/m/$ping"),
+    ],
+)
+def test_signs_of_life_go_to_the_orchestrator_itself(told: str | None, asked: str) -> None:
+    where = Destination(register_url="https://o/v2/services/$register", service_url="http://s", key="k")
+    assert where.ping_url("m", told) == asked
+
+
+async def test_with_fail_on_error_a_service_that_cannot_register_asks_to_stop() -> None:
+    async with orchestrating() as orchestrator:
+        orchestrator.status = 503
+        asked: list[bool] = []
+        where = Destination(register_url=f"{orchestrator.url}/$register", service_url=orchestrator.url, key=None)
+        client = HttpOrchestrator(where, 1.0)
+        options = RegistrationOptions(max_retries=2, retry_delay=0.01, fail_on_error=True)
+        async with listening(_Echo(), free_port()) as own:
+            registration = Registration("m", {}, options, client, lambda: own, "t", lambda: asked.append(True))
+            await registration.run()
+        check = await registration.check()
+        assert (asked, orchestrator.count("POST"), check.state) == ([True], 2, HealthState.UNHEALTHY)
+        await client.close()
+
+
+class _Echo:
+    """Answers with the token that it gets."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        name = READINESS_HEADER.encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(name, dict(scope["headers"])[name])]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def test_an_orchestrator_in_trouble_does_not_keep_a_service_from_stopping(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with orchestrating() as orchestrator:
+        async with service(orchestrator.url):
+            await known(orchestrator)
+            orchestrator.status = 503
+        orchestrator.status = None
+        async with service(orchestrator.url, keepalive_interval=10.0):
+            await known(orchestrator)
+            orchestrator.forget()
+    assert [record.levelname for record in caplog.records if "deregistered" in record.message] == ["WARNING"]
