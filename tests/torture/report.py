@@ -31,6 +31,7 @@ def counts(record: Record, ledger: Ledger, happened: Mapping[str, int]) -> dict[
     return {
         **dict(sorted(happened.items())),
         "jobs accepted": ledger.jobs,
+        "… of them ended": _ended(record, ledger),
         "graphs accepted": len(ledger.graphs),
         "graphs run again": ledger.reruns,
         "jobs removed": sum(ledger.removed.values()),
@@ -49,3 +50,10 @@ def counts(record: Record, ledger: Ledger, happened: Mapping[str, int]) -> dict[
         "jobs canceled": events["canceled"],
         "nodes skipped": events["skipped"],
     }
+
+
+def _ended(record: Record, ledger: Ledger) -> int:
+    """How many of the accepted jobs have ended, in whatever way; nodes of graphs included."""
+    alone = [record.jobs[id] for id in ledger.accepted if id in record.jobs]
+    nodes = [node for id in ledger.graphs for node in record.nodes(id).values()]
+    return sum(job.is_final for job in (*alone, *nodes))

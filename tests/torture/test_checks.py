@@ -9,6 +9,7 @@ from domain.jobs import JobState
 from tests.torture.checks import violations
 from tests.torture.ledger import SUCCESS, Ledger, Promise
 from tests.torture.record import Event, JobRow, Line, Record, TickRow
+from tests.torture.report import counts
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TICKS = {"S": (NOON, NOON + timedelta(seconds=2))}
@@ -77,10 +78,13 @@ class Books:
         """Change a job's row."""
         self.jobs[id] = self.jobs[id]._replace(**values)  # type: ignore[arg-type]
 
+    def record(self) -> Record:
+        """What there is in the tables."""
+        return Record(list(self.jobs.values()), self.events, self.lines, self.ticks, self.graphs, self.leftovers)
+
     def violations(self) -> list[str]:
         """What the checks find."""
-        record = Record(list(self.jobs.values()), self.events, self.lines, self.ticks, self.graphs, self.leftovers)
-        return violations(record, self.ledger, TICKS)
+        return violations(self.record(), self.ledger, TICKS)
 
 
 def lose_job(books: Books) -> None:
@@ -219,3 +223,21 @@ def test_every_broken_promise_is_seen(break_one: Callable[[Books], None]) -> Non
     books = Books()
     break_one(books)
     assert books.violations()
+
+
+def test_of_the_accepted_jobs_those_that_have_ended_are_counted_however_they_have() -> None:
+    books = Books()
+    assert _accepted_and_ended(books) == (4, 4)
+    books.change("A", state="dead")
+    books.change("N1", state="canceled")
+    assert _accepted_and_ended(books) == (4, 4)
+    books.change("A", state="queued")
+    books.change("N1", state="blocked")
+    assert _accepted_and_ended(books) == (4, 2)
+    lose_job(books)
+    assert _accepted_and_ended(books) == (5, 2)
+
+
+def _accepted_and_ended(books: Books) -> tuple[int, int]:
+    found = counts(books.record(), books.ledger, {})
+    return found["jobs accepted"], found["… of them ended"]
