@@ -8,10 +8,11 @@ from typing import Any, Protocol
 import msgspec
 
 from domain.graphs import Edge, Graph, On
-from domain.jobs import Ending, Job, JobEvent, JobState, LogLine, NewJob, Progress, QueueStats, Retention, WorkerInfo
+from domain.jobs import Ending, Job, JobEvent, JobState, LogLine, NewJob, Progress, QueueStats, Retention
 from domain.ports import Transactions
 from domain.runs import Message, RunEnd
 from domain.schedules import ScheduledTask, Tick
+from domain.workers import WorkerInfo
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -184,6 +185,10 @@ class JobStore(Protocol):
 
     async def holders(self, concurrency_key: str) -> list[Job]:
         """The jobs that run with this key."""
+        ...
+
+    async def risks(self, losses: int, *, within_seconds: float) -> list[Job]:
+        """The jobs that run, have lost so many workers, and were begun with lately."""
         ...
 
     async def ahead_of(self, job: Job) -> int:

@@ -245,24 +245,6 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
         return self.state in FINAL
 
 
-class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker as it reports itself: the queues it takes jobs of, the kinds it knows, how many it runs at a time.
-
-    `processes` is how many of those may have a process of their own, `busy_processes` how many have.
-    """
-
-    id: str
-    host: str
-    pid: int
-    queues: tuple[str, ...]
-    kinds: tuple[str, ...]
-    concurrency: int
-    running: int = 0
-    is_draining: bool = False
-    processes: int = 1
-    busy_processes: int = 0
-
-
 class JobEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a job's history, which only ever grows. `sequence` orders the events of all jobs."""
 

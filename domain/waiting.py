@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from domain.graphs import On, is_met
-from domain.jobs import Job, JobState, WorkerInfo
+from domain.jobs import Job, JobState
+from domain.workers import WorkerInfo
 
 
 class Why(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,15 +40,26 @@ def why_later(job: Job, seconds: float) -> Why:
 
 
 def why_queued(
-    job: Job, workers: Sequence[WorkerInfo], holders: Sequence[Job], ahead: int, *, is_process: bool = False
+    job: Job,
+    workers: Sequence[WorkerInfo],
+    holders: Sequence[Job],
+    ahead: int,
+    *,
+    is_process: bool = False,
+    risks: Sequence[Job] = (),
 ) -> Why:
-    """It could run, and no worker has taken it; `is_process` says that it needs a process of its own."""
+    """It could run, and no worker has taken it.
+
+    `is_process` says that it needs a process of its own, `risks` that it is risky: they are the risky jobs that workers
+    have begun with lately.
+    """
     serving = [worker for worker in workers if job.queue in worker.queues and not worker.is_draining]
     if not serving:
         remedy = f"start one with `millrace worker --queues {job.queue}`"
         text = f'waiting: no worker takes jobs of queue "{job.queue}"; {remedy}'
         return Why(state=job.state, reason="no_worker", text=text, facts={"queue": job.queue})
-    if not any(job.kind in worker.kinds for worker in serving):
+    able = [worker for worker in serving if job.kind in worker.kinds]
+    if not able:
         text = f'waiting: no worker of queue "{job.queue}" knows the task "{job.kind}"'
         return Why(state=job.state, reason="unknown_task", text=text, facts={"kind": job.kind})
     if job.concurrency_key is not None and len(holders) >= job.concurrency_limit:
@@ -60,18 +72,25 @@ def why_queued(
         }
         text = f"waiting: concurrency key {job.concurrency_key} {taken} held by {held}"
         return Why(state=job.state, reason="concurrency", text=text, facts=facts)
-    if job.losses > 0 and ahead == 0:
-        text = f"waiting: it has lost its worker {job.losses} times, and such jobs begin one after the other"
-        return Why(state=job.state, reason="suspect", text=text, facts={"losses": job.losses})
+    # Who has room and takes no risk now keeps it waiting for that alone; the others would not take it anyway.
+    careful = {risk.worker_id: risk.id for risk in risks}
+    with_room = [worker.id for worker in able if _has_room(worker, is_process=is_process)]
+    if with_room and all(id in careful for id in with_room):
+        behind = sorted({careful[id] for id in with_room})
+        text = (
+            f"waiting: it has lost its worker {_times(job.losses)}, and such jobs begin one after the other; "
+            f"now it is the turn of {', '.join(behind)}"
+        )
+        return Why(state=job.state, reason="suspect", text=text, facts={"losses": job.losses, "behind": behind})
     first = "1 job" if ahead == 1 else f"{ahead} jobs"
     verb = "comes" if ahead == 1 else "come"
     if is_process:
-        busy, most = sum(worker.busy_processes for worker in serving), sum(worker.processes for worker in serving)
+        busy, most = sum(worker.busy_processes for worker in able), sum(worker.processes for worker in able)
         if busy >= most:
             text = f'waiting: all {most} processes of the workers of queue "{job.queue}" are busy; {first} {verb} first'
             facts = {"ahead": ahead, "busy": busy, "processes": most}
             return Why(state=job.state, reason="processes", text=text, facts=facts)
-    running, room = sum(worker.running for worker in serving), sum(worker.concurrency for worker in serving)
+    running, room = sum(worker.running for worker in able), sum(worker.concurrency for worker in able)
     text = f'waiting: {first} of queue "{job.queue}" {verb} first; its workers run {running} of {room} at a time'
     facts = {"ahead": ahead, "running": running, "concurrency": room}
     return Why(state=job.state, reason="queued", text=text, facts=facts)
@@ -104,6 +123,15 @@ def why_over(job: Job, parents: Sequence[tuple[Job, On]]) -> Why:
 
 def _is_in_the_way(parent: Job, on: On) -> bool:
     return parent.is_final and not is_met(on, parent.state)
+
+
+def _has_room(worker: WorkerInfo, *, is_process: bool) -> bool:
+    is_free = not is_process or worker.busy_processes < worker.processes
+    return is_free and worker.running < worker.concurrency
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _name(job: Job) -> str:

@@ -15,7 +15,7 @@ from domain.jobs import JOBS, Job, Retention
 from domain.ports import Doorbell
 from domain.schedules import SCHEDULES
 from domain.tasks import Tasks
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from infra.database.engine import DatabaseEngine
 from infra.database.jobs.leases import LeaseKeeper
 from infra.database.jobs.statements import JOB_RESOURCE
@@ -33,7 +33,8 @@ from infra.runners.process import ProcessRunner
 from service.managers.background import Background
 from service.managers.base import Manager
 from service.managers.graphs import GraphManager
-from service.managers.jobs import JobReader, Jobs
+from service.managers.job_reader import JobReader
+from service.managers.jobs import Jobs
 from service.managers.runs import Runs
 from service.managers.schedules import ScheduleManager
 from service.managers.worker import Worker
@@ -83,7 +84,7 @@ async def open_background(
     documents: PiccoloRepository[Job] = PiccoloRepository(JOB_RESOURCE, JobTable, engine)
     graph_documents: PiccoloRepository[Graph] = PiccoloRepository(GRAPHS.bounded(bounds_of(Graphs)), Graphs, engine)
     schedule_resource = SCHEDULES.bounded(bounds_of(Schedules))
-    jobs = Jobs(design.tasks, store, engine, bell, design.retention)
+    jobs = Jobs(design.tasks, store, engine, bell, design.retention, design.options)
     schedules = ScheduleManager(
         schedule_resource, PiccoloRepository(schedule_resource, Schedules, engine), ScheduleDatabase(engine), jobs
     )

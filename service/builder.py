@@ -23,7 +23,7 @@ from domain.query import Resource
 from domain.registration import MLServiceInfo, ServiceInfo
 from domain.schedules import SCHEDULES
 from domain.tasks import Task, Tasks
-from domain.worker_options import DEFAULT_CONCURRENCY, WorkerOptions, check_options
+from domain.workers import DEFAULT_CONCURRENCY, WorkerOptions, check_options
 from infra.apps.find import Source, find_app, find_apps
 from infra.database.engine import DatabaseOptions
 from infra.database.schedules import Schedules

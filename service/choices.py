@@ -24,7 +24,7 @@ from domain.query import Resource
 from domain.registration import MLServiceInfo, ServiceInfo
 from domain.schedules import ScheduledTask
 from domain.tasks import Task
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from infra.database.engine import DatabaseOptions
 from service.http.crud import Operation, Permissions
 from service.lifespan import Hook

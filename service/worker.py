@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from domain.errors import Misconfigured
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from service.container import open_container
 from service.http.application import Service
 from service.managers.worker import Worker

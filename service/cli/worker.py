@@ -8,7 +8,7 @@ import typer
 import uvloop
 
 from domain.jobs import Name
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from service.app import load_app
 from service.cli.output import MISUSE, Failed, say
 from service.cli.server import leave_when_told, log_for

@@ -3,19 +3,19 @@
 from collections.abc import Callable
 
 from domain.jobs import Job
+from domain.workers import WorkerOptions
 
 
 class Caution:
     """What a worker knows of the risk it runs.
 
-    A job is risky when it would die with the next worker it loses: who knows whether it was the one that ended the
-    others. A worker begins with one such job at a time, and with the next when that has ended, or has gone well for
-    `seconds`. With `max_losses` of 1 every job would be risky, so none is.
+    It begins with one risky job at a time, and with the next when that has ended, or has gone well for as long as a
+    lease.
     """
 
-    def __init__(self, max_losses: int, seconds: float, clock: Callable[[], float]) -> None:
-        self.risky_losses = max_losses - 1 if max_losses > 1 else None
-        self._seconds = seconds
+    def __init__(self, options: WorkerOptions, clock: Callable[[], float]) -> None:
+        self.risky_losses = options.risky_losses
+        self._seconds = options.lease_seconds
         self._clock = clock
         self._latest: tuple[str, float] | None = None
 

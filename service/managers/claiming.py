@@ -8,7 +8,7 @@ from contextlib import suppress
 from domain.job_ports import JobQueue
 from domain.jobs import Job
 from domain.tasks import Tasks
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from service.managers.caution import Caution
 from service.managers.runs import ActiveRun
 from service.managers.steadiness import Steadiness

@@ -1,6 +1,5 @@
 """Operations on jobs: submit them, look after them, say why they wait."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -9,19 +8,19 @@ import msgspec
 
 from domain.bodies import nul_errors
 from domain.context import current_context
-from domain.entity import parse_id
-from domain.errors import MOST_ERRORS, Conflict, InvalidId, NotFound, ServiceError, will_pass
+from domain.errors import MOST_ERRORS, Conflict, ServiceError, will_pass
 from domain.graphs import rerun_plan
 from domain.job_ports import JobStore
 from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
-from domain.ports import Document, Doorbell, Transactions
+from domain.ports import Doorbell, Transactions
 from domain.submissions import Submission, new_job
 from domain.tasks import Task, Tasks
 from domain.validation import invalid_fields, rejected
-from domain.waiting import Why, why_blocked, why_later, why_over, why_queued, why_running
-from service.managers.base import Manager
+from domain.waiting import Why
+from domain.workers import WorkerOptions
+from service.managers.job_reader import checked_id, missing
+from service.managers.waiting import Waiting
 
-ALIVE_SECONDS = 30.0
 MOST_LINES = 1_000
 _FORGET_WORKERS_SECONDS = 86_400.0
 
@@ -40,22 +39,6 @@ class Requeued(msgspec.Struct, frozen=True):
     left_out: dict[str, str]
 
 
-class JobReader(Manager[Job]):
-    """Reads jobs as every resource is read; they change by what happens to them."""
-
-    async def document(self, id: str, fields: Sequence[str] | None = None) -> Document:
-        """One job as JSON, with the named fields or all readable ones."""
-        document = await super().document(id, fields)
-        # A job may change twice within a tick of the database's clock.
-        return Document(document.json, hashlib.blake2b(document.json, digest_size=8).hexdigest())
-
-    def _id(self, text: str) -> str:
-        return checked_id(text)
-
-    def _missing(self, identifier: str) -> NotFound:
-        return missing(identifier)
-
-
 class Jobs:
     """The jobs of a service.
 
@@ -70,12 +53,14 @@ class Jobs:
         transactions: Transactions,
         doorbell: Doorbell,
         retention: Retention,
+        options: WorkerOptions,
     ) -> None:
         self.tasks = tasks
         self.store = store
         self._transactions = transactions
         self._doorbell = doorbell
         self.retention = retention
+        self._waiting = Waiting(tasks, store, options)
 
     # Submitting
 
@@ -149,19 +134,7 @@ class Jobs:
 
     async def why(self, id: str) -> Why:
         """Why a job is in the state it is in."""
-        job = await self.get(id)
-        if job.state is JobState.BLOCKED:
-            return why_blocked(job, await self.store.parents_of(job.id))
-        if job.state in {JobState.SCHEDULED, JobState.RETRYING}:
-            return why_later(job, await self.store.seconds_until(job.id))
-        if job.is_final:
-            return why_over(job, await self.store.parents_of(job.id))
-        workers = await self.store.workers(within_seconds=ALIVE_SECONDS)
-        if job.state is not JobState.QUEUED:
-            return why_running(job, workers)
-        holders = await self.store.holders(job.concurrency_key) if job.concurrency_key is not None else []
-        is_process = (task := self.tasks.find(job.kind)) is not None and task.is_process
-        return why_queued(job, workers, holders, await self.store.ahead_of(job), is_process=is_process)
+        return await self._waiting.why(await self.get(id))
 
     # Changing
 
@@ -287,16 +260,3 @@ def _submission(given: Mapping[str, Any]) -> Submission:
     if errors:
         raise rejected(errors)
     return submission
-
-
-def checked_id(text: str) -> str:
-    """A job's id in upper case. Raises `InvalidId`."""
-    identifier = parse_id(text)
-    if identifier is None:
-        raise InvalidId(f"Invalid job ID format: {text[:100]}")
-    return identifier
-
-
-def missing(id: str) -> NotFound:
-    """The error for a job that does not exist."""
-    return NotFound(f"Job with id {id} not found")

@@ -11,11 +11,11 @@ from typing import Any
 from domain.entity import new_id
 from domain.errors import ServiceError
 from domain.job_ports import Ended, JobQueue, Leases
-from domain.jobs import Job, JobState, WorkerInfo
+from domain.jobs import Job, JobState
 from domain.ports import Doorbell
 from domain.runs import Reason, RunEnd, ending_of, given_back
 from domain.tasks import Tasks
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerInfo, WorkerOptions
 from service.managers.caution import Caution
 from service.managers.claiming import Claiming
 from service.managers.recording import Recording
@@ -57,7 +57,7 @@ class Worker:
         self._doorbell = doorbell
         self._leases = make_leases(self)
         self._reports = Reports(queue)
-        self._caution = Caution(options.max_losses, options.lease_seconds, time.monotonic)
+        self._caution = Caution(options, time.monotonic)
         self._steadiness = Steadiness(options.lease_seconds / 3 + 1)
         self._recording = Recording(queue, self._reports, self._steadiness, self._on_recorded)
         self._host = host

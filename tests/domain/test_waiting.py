@@ -1,14 +1,17 @@
 """Why a job is where it is: the sentences that people read."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from domain.entity import new_id
 from domain.graphs import On
-from domain.jobs import FINAL, STATUSES, Job, JobState, WorkerInfo
+from domain.jobs import FINAL, STATUSES, Job, JobState
 from domain.waiting import why_blocked, why_later, why_over, why_queued, why_running
+from domain.workers import WorkerInfo
 
 MOMENT = datetime(2025, 1, 31, 12, tzinfo=UTC)
 S = JobState
@@ -161,7 +164,44 @@ def test_a_job_that_needs_a_process_waits_while_all_are_busy() -> None:
     assert why_queued(job(S.QUEUED), [*workers, worker()], [], 0, is_process=True).reason == "queued"
 
 
-def test_a_job_that_may_be_the_poison_says_that_it_begins_alone() -> None:
-    why = why_queued(job(S.QUEUED, losses=2), [worker()], [], 0)
-    assert (why.reason, why.facts) == ("suspect", {"losses": 2})
-    assert why.text == "waiting: it has lost its worker 2 times, and such jobs begin one after the other"
+def test_a_risky_job_says_whose_turn_it_is_while_every_worker_with_room_takes_no_further_risk() -> None:
+    waiting = job(S.QUEUED, losses=2)
+    careful, other, full = worker(), worker(), worker(running=4)
+    risks = [job(S.RUNNING, losses=2, worker_id=at.id) for at in (careful, other)]
+    why = why_queued(waiting, [careful, other, full], [], 5, risks=risks)
+    behind = sorted(risk.id for risk in risks)
+    assert (why.reason, why.facts) == ("suspect", {"losses": 2, "behind": behind})
+    assert why.text == (
+        "waiting: it has lost its worker 2 times, and such jobs begin one after the other; "
+        f"now it is the turn of {behind[0]}, {behind[1]}"
+    )
+    once = why_queued(job(S.QUEUED, losses=1), [careful], [], 0, risks=risks[:1])
+    assert once.text.startswith("waiting: it has lost its worker once, and")
+
+
+def test_caution_is_no_reason_where_something_else_is() -> None:
+    waiting = job(S.QUEUED, losses=2, concurrency_key="k")
+    careful = worker(processes=1)
+    risks = [job(S.RUNNING, losses=2, worker_id=careful.id)]
+
+    def reason(*workers: WorkerInfo, holders: Sequence[Job] = (), **values: Any) -> str:
+        return why_queued(waiting, workers, holders, 0, **{"risks": risks, **values}).reason
+
+    def as_careful(**values: Any) -> WorkerInfo:
+        return msgspec.structs.replace(careful, **values)
+
+    assert reason(careful) == "suspect"
+    assert reason(careful, risks=()) == "queued"
+    assert reason(careful, worker()) == "queued"
+    assert reason(careful, worker(kinds=("other",))) == "suspect"
+    assert reason(as_careful(running=4)) == "queued"
+    assert reason(as_careful(busy_processes=1)) == "suspect"
+    assert reason(as_careful(busy_processes=1), is_process=True) == "processes"
+    assert reason(careful, worker(busy_processes=1), is_process=True) == "suspect"
+    assert reason(careful, holders=risks) == "concurrency"
+
+
+def test_workers_that_do_not_know_a_job_have_no_room_for_it() -> None:
+    workers = [worker(processes=1, busy_processes=1, running=1), worker(kinds=("other",))]
+    assert why_queued(job(S.QUEUED), workers, [], 0, is_process=True).reason == "processes"
+    assert why_queued(job(S.QUEUED), workers, [], 0).facts == {"ahead": 0, "running": 1, "concurrency": 4}

@@ -12,12 +12,13 @@ import pytest
 
 from domain.cron import LATEST, parse_cron, parse_zone
 from domain.graphs import Node, On
-from domain.jobs import STATUSES, Job, JobState, Retention, WorkerInfo
+from domain.jobs import STATUSES, Job, JobState, Retention
 from domain.registration import ServiceInfo
 from domain.schedules import CatchUp, Overlap, ScheduledTask
 from domain.submissions import Submission
 from domain.tasks import RunningJob, task
 from domain.waiting import Why, why_blocked, why_later, why_over, why_queued, why_running
+from domain.workers import WorkerInfo
 from service.app import endpoints
 from service.builder import ServiceBuilder
 from service.cli.worker import worker
@@ -117,7 +118,8 @@ def reasons() -> Iterator[Why]:
     yield why_queued(
         job_like(), [msgspec.structs.replace(worker, processes=2, busy_processes=2)], [], 3, is_process=True
     )
-    yield why_queued(job_like(losses=2), [worker], [], 0)
+    risk = job_like(id="01K5T0V9G8ZJ8Q6N4X3B7RM2WD", worker_id="w")
+    yield why_queued(job_like(losses=2), [msgspec.structs.replace(worker, running=1)], [], 0, risks=[risk])
     parents = [
         (job_like(node="scan", state=JobState.RUNNING), On.SUCCESS),
         (job_like(node="index"), On.ALWAYS),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from service.worker import HEARTBEAT_SECONDS
 from tests.processes import eventually, launched, millrace
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from tests.torture.actors import Actor, Company, Server, company
 from tests.torture.record import database_now, read
 from tests.torture.stage import submitted, until

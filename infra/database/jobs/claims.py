@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from domain.entity import new_id
-from domain.jobs import Job, JobState, Progress, WorkerInfo
+from domain.jobs import Job, JobState, Progress
+from domain.workers import WorkerInfo
 from infra.database.jobs.endings import Endings
 from infra.database.jobs.slots import ORDER, Slots
 from infra.database.jobs.statements import in_order, stored_result

@@ -6,8 +6,9 @@ from typing import Any
 import msgspec
 
 from domain.graphs import Edge, On
-from domain.jobs import Job, JobEvent, JobState, LogLine, QueueStats, WorkerInfo
+from domain.jobs import Job, JobEvent, JobState, LogLine, QueueStats
 from domain.schedules import BACKFILL
+from domain.workers import WorkerInfo
 from infra.database.jobs.statements import EVENTS, Statements, quoted, stored_result
 from infra.database.postgres import PostgresEngine
 
@@ -77,6 +78,13 @@ class History(Statements):
         condition = (
             f"concurrency_key = {arguments.bind(concurrency_key)} AND status = 'running' ORDER BY started_at, id"
         )
+        return await self.fetch_jobs(condition, arguments)
+
+    async def risks(self, losses: int, *, within_seconds: float) -> list[Job]:
+        """The jobs that run, have lost so many workers, and were begun with lately."""
+        arguments = self.arguments()
+        since = self.dialect.ago(arguments.bind(float(within_seconds)))
+        condition = f"status = 'running' AND losses >= {arguments.bind(losses)} AND started_at > {since} ORDER BY id"
         return await self.fetch_jobs(condition, arguments)
 
     async def ahead_of(self, job: Job) -> int:

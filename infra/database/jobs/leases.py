@@ -9,7 +9,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from domain.errors import ServiceError, Unavailable
-from domain.jobs import JobState, WorkerInfo
+from domain.jobs import JobState
+from domain.workers import WorkerInfo
 from infra.database.engine import DatabaseEngine
 from infra.database.jobs.claims import Claims
 from infra.database.postgres import PostgresEngine

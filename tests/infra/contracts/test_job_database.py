@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from domain.entity import new_id
 from domain.errors import Conflict
-from domain.jobs import JobState, JobStatus, NewJob, Progress, Retention, WorkerInfo
+from domain.jobs import JobState, JobStatus, NewJob, Progress, Retention
 from domain.retries import RetryPolicy
 from domain.runs import cut
+from domain.workers import WorkerInfo
 from infra.database.jobs.store import JobDatabase
 from tests.infra.contracts.job_databases import (
     TABLES,
@@ -796,6 +797,24 @@ async def test_why_a_job_waits_can_be_told(jobs: JobDatabase) -> None:
     assert [holder.id for holder in await jobs.holders("k")] == [job.id]
     await finish(jobs, *claimed)
     assert await jobs.holders("k") == []
+
+
+async def test_the_risks_that_workers_have_taken_lately_are_known(jobs: JobDatabase) -> None:
+    await jobs.insert([new() for _ in range(4)])
+    first = await claim(jobs)
+    lost = [job.id for job in first[:3]]
+    await expire(jobs, *lost)
+    await jobs.reap(3)
+    assert await jobs.risks(1, within_seconds=60.0) == []
+    begun = await claim(jobs, 2)
+    await move(jobs, "started_at", -61.0, begun[1].id)
+    assert [(job.id, job.worker_id) for job in await jobs.risks(1, within_seconds=60.0)] == [(begun[0].id, WORKER)]
+    assert [job.id for job in await jobs.risks(1, within_seconds=3600.0)] == lost[:2]
+    assert await jobs.risks(2, within_seconds=3600.0) == []
+    await jobs.cancel([begun[0].id])
+    assert [job.id for job in await jobs.risks(1, within_seconds=60.0)] == [begun[0].id]
+    await finish(jobs, *begun)
+    assert await jobs.risks(0, within_seconds=3600.0) == [await get(jobs, first[3].id)]
 
 
 async def test_jobs_of_a_schedule_are_found_until_they_end(jobs: JobDatabase) -> None:

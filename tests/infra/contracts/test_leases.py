@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from domain.entity import new_id
-from domain.jobs import Job, JobState, WorkerInfo
+from domain.jobs import Job, JobState
+from domain.workers import WorkerInfo
 from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
 from infra.database.jobs.leases import LeaseKeeper
 from infra.database.jobs.store import JobDatabase

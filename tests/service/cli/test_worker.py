@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from domain.jobs import JobState
-from domain.worker_options import WorkerOptions
+from domain.workers import WorkerOptions
 from service.settings import Settings
 from service.worker import work
 from tests.infra.queue.wakes import until as until_true

@@ -7,12 +7,14 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
+from domain.entity import new_id
 from domain.jobs import Job, JobState, NewJob
+from domain.workers import WorkerInfo, WorkerOptions
 from infra.database.jobs.slots import Slots
 from service.managers.caution import Caution
 from tests.infra.database.engines import opened
 from tests.service.managers import works as tasks
-from tests.service.managers.works import Works, gate, queue_name, works
+from tests.service.managers.works import Works, eventually, gate, queue_name, works
 
 LOST = 3
 
@@ -74,6 +76,57 @@ async def test_two_workers_take_a_risk_each(service: Works) -> None:
             await service.ended(job)
 
 
+async def test_only_a_job_that_caution_keeps_waiting_says_so(service: Works) -> None:
+    queue = queue_name()
+    jobs = service.opened.managers.jobs
+    twice = [await lost(service, queue, LOST - 1) for _ in range(2)]
+    once = await lost(service, queue, LOST - 2)
+    assert {(await jobs.why(job.id)).reason for job in (*twice, once)} == {"no_worker"}
+    async with service.working(queue, max_losses=LOST, lease_seconds=3600.0):
+        for job in (twice[0], once):
+            await service.reach(job, JobState.RUNNING)
+        await eventually(lambda: _serving(service, queue))
+        why = await jobs.why(twice[1].id)
+        assert (why.reason, why.facts) == ("suspect", {"losses": LOST - 1, "behind": [twice[0].id]})
+        gate(queue).set()
+        for job in (*twice, once):
+            await service.ended(job)
+
+
+async def _serving(service: Works, queue: str) -> list[WorkerInfo]:
+    """The workers that have said that they take jobs of a queue."""
+    return [worker for worker in await service.store.workers(within_seconds=30.0) if queue in worker.queues]
+
+
+async def test_a_job_that_has_lost_workers_and_finds_no_process_says_that(service: Works) -> None:
+    queue = queue_name()
+    why = service.opened.managers.jobs.why
+    kinds = (tasks.sleep_in_process.kind, tasks.wait.kind)
+    worker = WorkerInfo(id=new_id(), host="here", pid=1, queues=(queue,), kinds=kinds, concurrency=9)
+
+    async def beat(**values: int) -> None:
+        await service.store.beat(msgspec.structs.replace(worker, **values))
+
+    heavy = [await service.add(tasks.sleep_in_process, queue=queue) for _ in range(2)]
+    light = await lost(service, queue, LOST - 1)
+    for losses in (0, 1, LOST - 1):
+        await service.engine.execute(
+            f"UPDATE millrace_jobs SET losses = {losses}, attempt = {losses} WHERE queue = '{queue}'"
+        )
+        await beat(running=0, busy_processes=0)
+        assert {(await why(job.id)).reason for job in (*heavy, light)} == {"queued"}
+        await beat(running=1, busy_processes=1)
+        assert [(await why(job.id)).reason for job in (*heavy, light)] == ["processes", "processes", "queued"]
+    options = {"worker_id": worker.id, "lease_seconds": 60.0, "risky_losses": LOST - 1}
+    [begun] = await service.store.claim(queue, kinds, 9, **options)
+    assert begun.id == heavy[0].id
+    assert [(await why(job.id)).reason for job in (heavy[1], light)] == ["processes", "suspect"]
+    await beat(running=1, busy_processes=0)
+    assert (await why(heavy[1].id)).facts == {"losses": LOST - 1, "behind": [begun.id]}
+    await beat(running=9, busy_processes=1)
+    assert [(await why(job.id)).reason for job in (heavy[1], light)] == ["processes", "queued"]
+
+
 @pytest.mark.parametrize("is_keyed", [False, True])
 async def test_a_claim_leaves_risky_jobs_alone_except_for_one(service: Works, is_keyed: bool) -> None:
     queue = queue_name()
@@ -103,13 +156,13 @@ async def _claimed(service: Works, queue: str, *, limit: int, is_risk_taken: boo
 
 
 def test_with_one_life_only_no_job_is_risky() -> None:
-    assert Caution(1, 15.0, lambda: 0.0).risky_losses is None
-    assert Caution(2, 15.0, lambda: 0.0).risky_losses == 1
+    assert WorkerOptions(max_losses=1).risky_losses is None
+    assert WorkerOptions(max_losses=2).risky_losses == 1
 
 
 def test_a_risk_is_over_when_its_job_has_ended_or_has_gone_well_for_long_enough() -> None:
     now = 100.0
-    caution = Caution(LOST, 15.0, lambda: now)
+    caution = Caution(WorkerOptions(max_losses=LOST), lambda: now)
     [risky, other] = [_job(losses) for losses in (LOST - 1, LOST - 2)]
     caution.begin(other)
     assert caution.is_risk_taken

@@ -14,6 +14,7 @@ from domain.errors import Conflict, InvalidBody, InvalidId, NotFound
 from domain.graphs import GraphRequest
 from domain.jobs import IllegalTransition, Job, JobState, NewJob, Retention
 from domain.tasks import Tasks, task
+from domain.workers import WorkerOptions
 from infra.queue.memory import MemoryDoorbell
 from service.managers.jobs import Jobs, Requeued
 from tests.infra.queue.wakes import Wakes
@@ -48,7 +49,7 @@ def jobs(service: Works, rung: tuple[MemoryDoorbell, Wakes]) -> Jobs:
 
 
 def make_jobs(service: Works, doorbell: MemoryDoorbell, retention: Retention | None = None) -> Jobs:
-    return Jobs(KINDS, service.store, service.engine, doorbell, retention or Retention())
+    return Jobs(KINDS, service.store, service.engine, doorbell, retention or Retention(), WorkerOptions())
 
 
 class Abandoned(Exception):
@@ -198,7 +199,7 @@ async def test_what_is_no_id_and_what_is_not_there(jobs: Jobs) -> None:
 
 async def test_queues_without_jobs_are_among_the_stats(service: Works, rung: tuple[MemoryDoorbell, Wakes]) -> None:
     elsewhere = task(kind="elsewhere", queue=f"q-{queue_name()}")(tasks.echo.function)
-    jobs = Jobs(Tasks([elsewhere]), service.store, service.engine, rung[0], Retention())
+    jobs = Jobs(Tasks([elsewhere]), service.store, service.engine, rung[0], Retention(), WorkerOptions())
     found = {stats.queue: stats for stats in await jobs.stats()}
     assert (found[elsewhere.queue].queued, found[elsewhere.queue].oldest_seconds) == (0, None)
 

@@ -13,7 +13,7 @@ import pytest
 from domain.entity import new_id
 from domain.errors import Misconfigured
 from domain.jobs import Job, JobState, NewJob
-from domain.worker_options import WorkerOptions, check_options
+from domain.workers import WorkerOptions, check_options
 from infra.database.postgres import PostgresEngine
 from tests.service.managers import works as tasks
 from tests.service.managers.works import Works, eventually, gate, queue_name, works

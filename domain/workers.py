@@ -1,4 +1,4 @@
-"""How a worker works, and what is allowed there."""
+"""Workers: how they work, what is allowed there, and what they say of themselves."""
 
 import msgspec
 
@@ -23,6 +23,31 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 15.0
     max_losses: int = 3
     grace_seconds: float = 10.0
+
+    @property
+    def risky_losses(self) -> int | None:
+        """After how many lost workers a job is risky, for it would die with the next one: who knows whether it was the
+        one that ended the others. With `max_losses` of 1 every job would be risky, so none is.
+        """
+        return self.max_losses - 1 if self.max_losses > 1 else None
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker as it reports itself: the queues it takes jobs of, the kinds it knows, how many it runs at a time.
+
+    `processes` is how many of those may have a process of their own, `busy_processes` how many have.
+    """
+
+    id: str
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    kinds: tuple[str, ...]
+    concurrency: int
+    running: int = 0
+    is_draining: bool = False
+    processes: int = 1
+    busy_processes: int = 0
 
 
 def check_options(options: WorkerOptions) -> None:
