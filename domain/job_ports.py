@@ -22,6 +22,13 @@ class Ended(msgspec.Struct, frozen=True):
     ready: list[Job]
 
 
+class Dead(msgspec.Struct, frozen=True):
+    """Dead jobs that can run again, and those before them that cannot: unfinished jobs have their unique keys."""
+
+    jobs: list[Job]
+    passed_over: list[Job]
+
+
 Effect = Callable[[Job], Awaitable[None]]
 """What is written together with the end of a job, in one transaction; it gets the job as it is then."""
 
@@ -163,8 +170,15 @@ class JobStore(Protocol):
         """The jobs with these ids, in the order of their ids."""
         ...
 
-    async def dead(self, ids: Sequence[str] | None, limit: int) -> list[Job]:
-        """Up to `limit` dead jobs, those of `ids` or any, the oldest first."""
+    async def dead(self, ids: Sequence[str] | None, limit: int) -> Dead:
+        """Up to `limit` dead jobs that can run again, those of `ids` or any, the oldest first.
+
+        At most `limit` of those that were passed over for them are named.
+        """
+        ...
+
+    async def lock_graphs(self, ids: Sequence[str]) -> None:
+        """Keep others from ending any job of the graphs that these jobs are in, until the transaction ends."""
         ...
 
     async def of_graph(self, graph_id: str, *, lock: bool = False) -> list[Job]:

@@ -8,7 +8,7 @@ import msgspec
 
 from domain.bodies import nul_errors
 from domain.context import current_context
-from domain.errors import MOST_ERRORS, Conflict, ServiceError, will_pass
+from domain.errors import MOST_ERRORS, Conflict
 from domain.graphs import rerun_plan
 from domain.job_ports import JobStore
 from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
@@ -18,6 +18,7 @@ from domain.tasks import Task, Tasks
 from domain.validation import invalid_fields, rejected
 from domain.waiting import Why
 from domain.workers import WorkerOptions
+from service.managers.dead_letters import DeadLetters, Requeued
 from service.managers.job_reader import checked_id, missing
 from service.managers.waiting import Waiting
 
@@ -30,13 +31,6 @@ class Submitted(msgspec.Struct, frozen=True):
 
     job: Job
     is_duplicate: bool = False
-
-
-class Requeued(msgspec.Struct, frozen=True):
-    """The jobs that run again, and why others do not, by their ids."""
-
-    jobs: list[Job]
-    left_out: dict[str, str]
 
 
 class Jobs:
@@ -60,6 +54,7 @@ class Jobs:
         self._transactions = transactions
         self._doorbell = doorbell
         self.retention = retention
+        self._dead_letters = DeadLetters(store)
         self._waiting = Waiting(tasks, store, options)
 
     # Submitting
@@ -199,36 +194,15 @@ class Jobs:
         return changed
 
     async def requeue_dead(self, ids: Sequence[str] | None, limit: int) -> Requeued:
-        """Let dead jobs run again: those of `ids` that are dead, or the first `limit` there are.
+        """Let dead jobs run again: those of `ids` that are dead, or the first `limit` that can.
 
         What cannot run again is left out, and does not keep the others from it.
         """
         chosen = None if ids is None else [checked_id(id) for id in ids]
         async with self._transactions.transaction():
-            dead = await self.store.dead(chosen, limit)
-            left_out = await self._taken([job for job in dead if job.graph_id is None])
-            alone = {job.id: 0 for job in dead if job.graph_id is None and job.id not in left_out}
-            changed = await self._requeue(alone) if alone else []
-            for graph_id in dict.fromkeys(job.graph_id for job in dead if job.graph_id is not None):
-                nodes = [job.id for job in dead if job.graph_id == graph_id]
-                try:
-                    async with self._transactions.transaction():
-                        changed += await self.rerun(graph_id, nodes)
-                except ServiceError as error:
-                    if will_pass(error):
-                        raise
-                    left_out |= dict.fromkeys(nodes, error.detail)
-        return Requeued(changed, left_out)
-
-    async def _taken(self, jobs: Sequence[Job]) -> dict[str, str]:
-        """Why some of these jobs cannot run again: others have their unique keys. Of equals the newest may."""
-        newest = {job.unique_key: job.id for job in sorted(jobs, key=lambda job: job.id) if job.unique_key is not None}
-        holders = {job.unique_key: job.id for job in await self.store.find_unique(sorted(newest))} if newest else {}
-        return {
-            job.id: f'job {holder} has the same unique key "{job.unique_key}"'
-            for job in jobs
-            if job.unique_key is not None and (holder := holders.get(job.unique_key, newest[job.unique_key])) != job.id
-        }
+            found = await self._dead_letters.requeue(chosen, limit)
+            await self.ring(found.jobs)
+        return found
 
     async def delete(self, id: str) -> None:
         """Cancel a job and remove it with everything that is known of it; one that runs is killed."""

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from domain.graphs import Edge, On
+from domain.job_ports import Dead
 from domain.jobs import Job, JobEvent, JobState, LogLine, QueueStats
 from domain.schedules import BACKFILL
 from domain.workers import WorkerInfo
@@ -23,12 +24,31 @@ class History(Statements):
         arguments = self.arguments()
         return await self.fetch_jobs(f"{self.ids(arguments, ids)} ORDER BY id", arguments)
 
-    async def dead(self, ids: Sequence[str] | None, limit: int) -> list[Job]:
-        """Up to `limit` dead jobs, those of `ids` or any, the oldest first."""
+    async def dead(self, ids: Sequence[str] | None, limit: int) -> Dead:
+        """Up to `limit` dead jobs that can run again, those of `ids` or any, the oldest first.
+
+        At most `limit` of those that were passed over for them are named.
+        """
+        found = await self._dead(ids, limit, is_key_taken=False)
+        last = found[-1].id if len(found) == limit else None
+        return Dead(found, await self._dead(ids, limit, is_key_taken=True, before=last))
+
+    async def _dead(
+        self, ids: Sequence[str] | None, limit: int, *, is_key_taken: bool, before: str | None = None
+    ) -> list[Job]:
         arguments = self.arguments()
-        chosen = "" if ids is None else f" AND {self.ids(arguments, ids)}"
-        condition = f"state = '{JobState.DEAD}'{chosen} ORDER BY id LIMIT {arguments.bind(limit)}"
-        return await self.fetch_jobs(condition, arguments)
+        # For an EXISTS PostgreSQL would read all that is unfinished.
+        holder = (
+            f"SELECT 1 FROM {self.table} u{self.dialect.by_index('millrace_jobs_unique')} "
+            f"WHERE u.unique_key = {self.table}.unique_key AND u.unique_key IS NOT NULL "
+            "AND u.status IN ('pending', 'running') LIMIT 1"
+        )
+        condition = f"state = '{JobState.DEAD}' AND ({holder}) IS {'NOT ' if is_key_taken else ''}NULL"
+        if ids is not None:
+            condition += f" AND {self.ids(arguments, ids)}"
+        if before is not None:
+            condition += f" AND id < {arguments.bind(before)}"
+        return await self.fetch_jobs(f"{condition} ORDER BY id LIMIT {arguments.bind(limit)}", arguments)
 
     async def of_graph(self, graph_id: str, *, lock: bool = False) -> list[Job]:
         """The jobs of a graph, in the order of their ids; `lock` keeps others from ending any of them meanwhile."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from domain.entity import new_id
 from domain.errors import Conflict
+from domain.job_ports import Dead
 from domain.jobs import JobState, JobStatus, NewJob, Progress, Retention
 from domain.retries import RetryPolicy
 from domain.runs import cut
@@ -612,9 +613,27 @@ async def test_dead_jobs_are_listed_the_oldest_first(jobs: JobDatabase) -> None:
     dead = [await running(jobs) for _ in range(3)]
     await finish(jobs, *dead, state=JobState.DEAD)
     await finish(jobs, other := await running(jobs), state=JobState.FAILED)
-    assert [job.id for job in await jobs.dead(None, 2)] == [dead[0].id, dead[1].id]
-    assert [job.id for job in await jobs.dead([dead[2].id, other.id], 9)] == [dead[2].id]
-    assert await jobs.dead([], 9) == []
+    assert [job.id for job in (await jobs.dead(None, 2)).jobs] == [dead[0].id, dead[1].id]
+    assert [job.id for job in (await jobs.dead([dead[2].id, other.id], 9)).jobs] == [dead[2].id]
+    assert await jobs.dead([], 9) == Dead([], [])
+
+
+async def test_dead_jobs_whose_unique_keys_are_taken_are_passed_over(jobs: JobDatabase) -> None:
+    dead = [await running(jobs, unique_key=key) for key in "abcdef"]
+    await finish(jobs, *dead, state=JobState.DEAD)
+    holders = await jobs.insert([new(unique_key=key, delay_seconds=60.0) for key in "abce"])
+
+    async def found(limit: int, *places: int) -> tuple[list[int], list[int]]:
+        order = [job.id for job in dead]
+        these = await jobs.dead([order[place] for place in places] if places else None, limit)
+        return tuple([order.index(job.id) for job in part] for part in (these.jobs, these.passed_over))
+
+    assert await found(1) == ([3], [0])
+    assert await found(2) == ([3, 5], [0, 1])
+    assert await found(9) == ([3, 5], [0, 1, 2, 4])
+    assert await found(9, 4, 5) == ([5], [4])
+    await jobs.cancel([holders[0].id])
+    assert await found(1) == ([0], [])
 
 
 async def test_a_removed_job_leaves_nothing(jobs: JobDatabase) -> None:

@@ -16,7 +16,8 @@ from domain.jobs import IllegalTransition, Job, JobState, NewJob, Retention
 from domain.tasks import Tasks, task
 from domain.workers import WorkerOptions
 from infra.queue.memory import MemoryDoorbell
-from service.managers.jobs import Jobs, Requeued
+from service.managers.dead_letters import Requeued
+from service.managers.jobs import Jobs
 from tests.infra.queue.wakes import Wakes
 from tests.service.managers import works as tasks
 from tests.service.managers.works import KINDS, Works, queue_name, works
@@ -308,27 +309,6 @@ async def test_what_is_older_than_it_is_kept_is_forgotten(service: Works, queue:
     while await jobs.tidy() == 1.0:
         pass
     assert [job.id for job in await service.store.find_many([old.id, young.id, waiting.id])] == [young.id, waiting.id]
-
-
-async def test_dead_jobs_that_cannot_run_again_do_not_keep_others_from_it(service: Works, jobs: Jobs) -> None:
-    queue, key = queue_name(), queue_name()
-
-    async def dead(unique_key: str | None = None) -> Job:
-        job = await service.add(tasks.echo, queue=queue, unique_key=unique_key)
-        await service.engine.execute(
-            f"UPDATE millrace_jobs SET state = 'dead', status = 'failed', finished_at = submitted_at "
-            f"WHERE id = '{job.id}'"
-        )
-        return job
-
-    older, newer, alone = await dead(key), await dead(key), await dead()
-    found = await jobs.requeue_dead([older.id, newer.id, alone.id], 100)
-    assert {job.id for job in found.jobs} == {newer.id, alone.id}
-    assert found.left_out == {older.id: f'job {newer.id} has the same unique key "{key}"'}
-    again = await jobs.requeue_dead([older.id], 100)
-    assert (again.jobs, again.left_out) == ([], found.left_out)
-    for job in (older, newer, alone):
-        await jobs.delete(job.id)
 
 
 async def test_a_job_that_was_run_again_meanwhile_is_not_removed_for_its_age(service: Works, jobs: Jobs) -> None:
