@@ -60,8 +60,9 @@ class Claims(Endings, Slots):
         queued, keyed = (f"{self.table}{self.dialect.by_index(f'millrace_jobs_{name}')}" for name in ("claim", "keyed"))
         known = self._known(arguments, queue, kinds)
         [(is_unkeyed, is_keyed, is_risky)] = await self.engine.fetch(
-            f"SELECT EXISTS (SELECT 1 FROM {queued} WHERE {known} AND concurrency_key IS NULL), "
-            f"EXISTS (SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL), "
+            # For an EXISTS PostgreSQL would look through the table, and begin with all that has ended.
+            f"SELECT (SELECT 1 FROM {queued} WHERE {known} AND concurrency_key IS NULL {ORDER} LIMIT 1) IS NOT NULL, "
+            f"(SELECT 1 FROM {keyed} WHERE {known} AND concurrency_key IS NOT NULL {ORDER} LIMIT 1) IS NOT NULL, "
             f"{self._is_any_risky(risky_losses)}",
             *arguments.values,
         )
@@ -84,7 +85,7 @@ class Claims(Endings, Slots):
             return "1 = 0"
         table = f"{self.table}{self.dialect.by_index('millrace_jobs_risky')}"
         waiting = f"state = '{JobState.QUEUED}' AND losses > 0 AND losses >= {losses}"
-        return f"EXISTS (SELECT 1 FROM {table} WHERE {waiting})"
+        return f"(SELECT 1 FROM {table} WHERE {waiting} ORDER BY losses DESC LIMIT 1) IS NOT NULL"
 
     async def _claim(
         self,

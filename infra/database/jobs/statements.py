@@ -127,9 +127,10 @@ class Statements:
                 )
         return jobs if is_needed else []
 
-    async def fetch_jobs(self, condition: str, arguments: Arguments) -> list[Job]:
-        """The jobs that fulfil a condition, and whatever stands behind it."""
-        rows = await self.engine.fetch(f"SELECT {self._json} FROM {self.table} WHERE {condition}", *arguments.values)
+    async def fetch_jobs(self, condition: str, arguments: Arguments, *, index: str = "") -> list[Job]:
+        """The jobs that fulfil a condition, and whatever stands behind it; `index` is the one that finds them."""
+        jobs = f"{self.table}{self.dialect.by_index(index)}" if index else self.table
+        rows = await self.engine.fetch(f"SELECT {self._json} FROM {jobs} WHERE {condition}", *arguments.values)
         return [_decode_job(row[0]) for row in rows]
 
 

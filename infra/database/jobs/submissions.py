@@ -76,7 +76,8 @@ class Submissions(Endings):
     async def find_unique(self, keys: Sequence[str]) -> list[Job]:
         """The unfinished jobs with these unique keys."""
         arguments = self.arguments()
-        return await self.fetch_jobs(f"{self.ids(arguments, keys, 'unique_key')} AND {_ACTIVE}", arguments)
+        chosen = f"{self.ids(arguments, keys, 'unique_key')} AND unique_key IS NOT NULL AND {_ACTIVE}"
+        return await self.fetch_jobs(chosen, arguments, index="millrace_jobs_unique")
 
     async def insert_graph(self, graph: Graph, jobs: Sequence[NewJob], edges: Sequence[Edge]) -> list[Job]:
         """Store a graph, all of it or nothing; edges name jobs by id. Raises `Conflict` for a taken unique key."""

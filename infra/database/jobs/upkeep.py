@@ -15,6 +15,7 @@ class Upkeep(Statements):
 
     async def outdated(self, retention: Retention) -> list[str]:
         """The ids of up to a thousand jobs that are older than they are kept, or more than are kept."""
+        by_finish = self.dialect.by_index("millrace_jobs_finished")
         for number in range(len(list(self._too_old(retention, self.arguments())))):
             arguments = self.arguments()
             too_old = list(self._too_old(retention, arguments))
@@ -24,8 +25,9 @@ class Upkeep(Statements):
                 f"AND NOT coalesce({' OR '.join(too_old)}, FALSE) LIMIT 1"
             )
             rows = await self.engine.fetch(
-                f"SELECT id FROM {self.table} j WHERE finished_at IS NOT NULL AND {too_old[number]} "
-                f"AND ({kept}) IS NULL ORDER BY finished_at, id LIMIT {_BATCH}",
+                f"{self._with_edge(retention, arguments)}SELECT id FROM {self.table} j{by_finish} "
+                f"WHERE finished_at IS NOT NULL AND {too_old[number]} AND ({kept}) IS NULL "
+                f"ORDER BY finished_at, id LIMIT {_BATCH}",
                 *arguments.values,
             )
             if rows:
@@ -44,11 +46,20 @@ class Upkeep(Statements):
                 until = self.dialect.ago(arguments.bind(kept * _DAY_SECONDS))
                 yield f"(status = '{status}' AND finished_at < {until})"
         if retention.most_jobs is not None:
-            # With the id, for many may have ended in the same moment.
+            # With the id, for many may have ended in the same moment; but PostgreSQL searches the index by one of them.
             yield (
-                f"(finished_at, id) <= (SELECT finished_at, id FROM {self.table} WHERE finished_at IS NOT NULL "
-                f"ORDER BY finished_at DESC, id DESC LIMIT 1 OFFSET {arguments.bind(retention.most_jobs)})"
+                "(finished_at <= (SELECT finished_at FROM edge) "
+                "AND (finished_at, id) <= (SELECT finished_at, id FROM edge))"
             )
+
+    def _with_edge(self, retention: Retention, arguments: Arguments) -> str:
+        """The last to end of those that are more than are kept, as the table `edge`."""
+        if retention.most_jobs is None:
+            return ""
+        return (
+            f"WITH edge AS MATERIALIZED (SELECT finished_at, id FROM {self.table} WHERE finished_at IS NOT NULL "
+            f"ORDER BY finished_at DESC, id DESC LIMIT 1 OFFSET {arguments.bind(retention.most_jobs)}) "
+        )
 
     async def forget_workers(self, *, after_seconds: float) -> None:
         """Remove the records of workers that have not been heard of for so long."""
