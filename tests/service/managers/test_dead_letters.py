@@ -172,3 +172,31 @@ async def test_a_key_that_is_taken_in_the_same_moment_is_a_conflict_and_nothing_
             assert states == [JobState.DEAD, JobState.DEAD]
         else:
             assert states == [JobState.QUEUED if added.is_duplicate else JobState.DEAD, JobState.QUEUED]
+
+
+@pytest.mark.parametrize("module_database_url", ["postgresql"], indirect=True)
+async def test_keys_that_are_wanted_by_others_in_the_same_moment_are_waited_for_in_no_circle(
+    service: Works, jobs: Jobs
+) -> None:
+    chance = random.Random(5)
+    for _ in range(25):
+        keys = [new_id() for _ in range(150)]
+        made = await service.store.insert(
+            [NewJob(kind="echo", unique_key=key) for key in chance.sample(keys, len(keys))]
+        )
+        await bury(service, *ids_of(made))
+        wanted = [NewJob(kind="echo", unique_key=key) for key in chance.sample(keys, len(keys))]
+
+        async def submit(wanted: list[NewJob] = wanted) -> None:
+            await asyncio.sleep(chance.random() * 0.03)
+            await jobs.add(wanted)
+
+        found, added = await asyncio.gather(jobs.requeue_dead(ids_of(made), 1_000), submit(), return_exceptions=True)
+        assert added is None
+        # Whose keys were all free when it looked, and are not any more; a circle would be another conflict.
+        assert not isinstance(found, BaseException) or (
+            isinstance(found, Conflict) and (found.extensions or {}).get("fields") == ["unique_key"]
+        )
+        rows = await service.engine.fetch("SELECT id FROM millrace_jobs")
+        await service.store.cancel([id for (id,) in rows], is_at_once=True)
+        await service.store.delete([id for (id,) in rows])
