@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -14,6 +14,7 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = tuple(a + b for a in CROCKFORD for b in CROCKFORD)
 _PAIR_SHIFTS = tuple(range(120, -1, -10))
 _DIGITS = frozenset(CROCKFORD)
+_TICK = timedelta(microseconds=1)
 
 Ulid = Annotated[
     str,
@@ -74,6 +75,14 @@ def parse_id(text: str) -> str | None:
 def now_utc() -> datetime:
     """The present instant, aware and in UTC."""
     return datetime.now(UTC)
+
+
+def version_after(moment: datetime, now: datetime) -> datetime:
+    """The `updated_at` of what is changed now and was last changed at `moment`.
+
+    Strictly later, whatever the clocks of other replicas say: it is the version that clients compare.
+    """
+    return max(now, moment + _TICK)
 
 
 class Entity(msgspec.Struct, kw_only=True):

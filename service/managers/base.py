@@ -2,13 +2,12 @@
 
 import copy
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from domain.bodies import Bodies
-from domain.entity import Entity, now_utc, parse_id
+from domain.entity import Entity, now_utc, parse_id, version_after
 from domain.errors import Conflict, Invalid, InvalidId, NotFound, PreconditionFailed
 from domain.ports import Clock, Document, Listing, Repository, Transactions
 from domain.query import BY_ID, Count, QueryOptions, Resource
@@ -19,8 +18,6 @@ EntityT = TypeVar("EntityT", bound=Entity)
 
 Expectation = Callable[[str], bool]
 """Whether a stored version (the wire form of `updated_at`) is the one a client means."""
-
-_TICK = timedelta(microseconds=1)
 
 
 class Manager(Generic[EntityT]):
@@ -182,8 +179,7 @@ class Manager(Generic[EntityT]):
     async def _update(self, change: Change[EntityT]) -> EntityT:
         if not change.fields:
             return change.before
-        # Strictly later than the stored one, whatever the clocks of other replicas say: it is the version.
-        change.after.updated_at = self._after(change.before.updated_at)
+        change.after.updated_at = version_after(change.before.updated_at, self._clock())
         change.after.created_at = change.before.created_at
         if self._hooks:
             # They may alter a list of `after` in place, which must not be the one that `before` has.
@@ -207,9 +203,6 @@ class Manager(Generic[EntityT]):
         for hooks in self._hooks:
             await hooks.post_delete(entities)
             await self.transactions.on_commit(_later(hooks.deleted, entities))
-
-    def _after(self, moment: datetime) -> datetime:
-        return max(self._clock(), moment + _TICK)
 
     def _check_version(self, entity: EntityT, is_expected: Expectation | None) -> None:
         if is_expected is not None and not is_expected(timestamp_text(entity.updated_at)):

@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.entity import CROCKFORD, Email, Entity, Tag, Tags, Ulid, duplicate_tags, new_id, now_utc, parse_id
+from domain.entity import (
+    CROCKFORD,
+    Email,
+    Entity,
+    Tag,
+    Tags,
+    Ulid,
+    duplicate_tags,
+    new_id,
+    now_utc,
+    parse_id,
+    version_after,
+)
 
 ID = "01K5T0V9G8ZJ8Q6N4X3B7RM2WD"
 
@@ -149,3 +161,14 @@ def test_entities_differ_in_id_and_share_no_tags() -> None:
     one.tags.append("a")
     assert other.tags == []
     assert one.created_at.tzinfo is UTC
+
+
+NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
+TICK = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    "now, expected", [(NOON + 5 * TICK, NOON + 5 * TICK), (NOON, NOON + TICK), (NOON - timedelta(hours=1), NOON + TICK)]
+)
+def test_a_version_is_later_than_the_last_whatever_the_clock_says(now: datetime, expected: datetime) -> None:
+    assert version_after(NOON, now) == expected
