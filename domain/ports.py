@@ -48,6 +48,10 @@ class Repository(Protocol[EntityT]):
         """One entity as JSON, with the named fields or all readable ones."""
         ...
 
+    async def documents(self, ids: Sequence[str]) -> list[bytes]:
+        """The entities with these ids as JSON, in the order of their ids; unknown ids are left out."""
+        ...
+
     async def page(self, query: QueryOptions) -> Listing:
         """What a query asks for, as JSON."""
         ...
@@ -159,12 +163,20 @@ class ArtifactRows(Protocol):
         """Everything in these trees by id, with the id of its parent."""
         ...
 
+    async def keep_shape(self) -> None:
+        """Until the transaction ends nobody may `change_shape`; others may keep it, too."""
+        ...
+
+    async def change_shape(self) -> None:
+        """Until the transaction ends nobody else may keep or change the shape of any tree."""
+        ...
+
 
 class ConfigLinks(Protocol):
     """Which trees of artifacts belong to which configurations."""
 
     async def link(self, config_id: str, artifact_id: str) -> None:
-        """Link a root to a configuration. Raises `Conflict` when it belongs to one already."""
+        """Link a root to a configuration that is there. Raises `Conflict` when it belongs to one already."""
         ...
 
     async def unlink(self, config_id: str, artifact_id: str) -> bool:

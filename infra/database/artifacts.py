@@ -6,10 +6,13 @@ from piccolo.columns import JSONB, BigInt, Integer, Varchar
 
 from domain.fsck import Reference
 from infra.database.engine import DatabaseEngine
+from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments
 from infra.database.table import EntityTable, Ulid
 
 _BATCH = 1_000
+# Any number does, as long as nobody else in the database takes it for something else.
+_LOCK = 0x6D696C6C74726565
 
 
 class Artifacts(EntityTable, tablename="millrace_artifacts"):
@@ -43,6 +46,19 @@ class ArtifactRows:
         sql = f"SELECT id, parent_id FROM millrace_artifacts WHERE {among} ORDER BY id"
         rows = await self._engine.fetch(sql, *arguments.values)
         return dict(map(tuple, rows))
+
+    async def keep_shape(self) -> None:
+        """Until the transaction ends nobody may `change_shape`; others may keep it, too."""
+        await self._lock("pg_advisory_xact_lock_shared")
+
+    async def change_shape(self) -> None:
+        """Until the transaction ends nobody else may keep or change the shape of any tree."""
+        await self._lock("pg_advisory_xact_lock")
+
+    async def _lock(self, function: str) -> None:
+        # SQLite has one writer at a time anyway.
+        if isinstance(self._engine, PostgresEngine):
+            await self._engine.execute(f"SELECT {function}($1)", _LOCK)
 
     async def references(self) -> AsyncIterator[Reference]:
         """Every row that relies on stored content."""

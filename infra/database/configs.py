@@ -10,10 +10,10 @@ from infra.database.engine import DatabaseEngine
 from infra.database.query import Arguments
 from infra.database.table import EntityTable, Ulid
 
-_LINKS = "millrace_config_artifacts"
+_CONFIGS, _LINKS = "millrace_configs", "millrace_config_artifacts"
 
 
-class Configs(EntityTable, tablename="millrace_configs"):
+class Configs(EntityTable, tablename=_CONFIGS):
     """One row per configuration."""
 
     name = Varchar(length=255)
@@ -39,9 +39,9 @@ class ConfigLinks:
         return arguments, [arguments.bind(value) for value in values]
 
     async def link(self, config_id: str, artifact_id: str) -> None:
-        """Link a root to a configuration. Raises `Conflict` when it belongs to one already."""
-        arguments, (config, artifact) = self._bound(config_id, artifact_id)
-        sql = f"INSERT INTO {_LINKS} (config_id, artifact_id) VALUES ({config}, {artifact})"
+        """Link a root to a configuration that is there. Raises `Conflict` when it belongs to one already."""
+        arguments, (artifact, config) = self._bound(artifact_id, config_id)
+        sql = f"INSERT INTO {_LINKS} (config_id, artifact_id) SELECT id, {artifact} FROM {_CONFIGS} WHERE id = {config}"
         await self._engine.execute(sql, *arguments.values)
 
     async def unlink(self, config_id: str, artifact_id: str) -> bool:

@@ -46,6 +46,9 @@ class PiccoloRepository(Generic[EntityT]):
         text, version = rows[0]
         return Document(text.encode(), version)
 
+    async def documents(self, ids: Sequence[str]) -> list[bytes]:
+        return [row[0].encode() for row in await self._many(self.resource.readable, ids)]
+
     async def page(self, query: QueryOptions) -> Listing:
         if isinstance(query.window, Keyset):
             return await self._keyset(query, query.window)
@@ -104,13 +107,16 @@ class PiccoloRepository(Generic[EntityT]):
             raise self._unreadable(error) from error
 
     async def find_many(self, ids: Sequence[str], *, lock: bool = False) -> list[EntityT]:
+        return [self._entity(row[0]) for row in await self._many(self._names, ids, lock=lock)]
+
+    async def _many(self, names: Sequence[str], ids: Sequence[str], *, lock: bool = False) -> list[Any]:
         arguments = Arguments(self.engine.dialect)
         found = self.engine.dialect.any_of(self.compiler.columns["id"], ids, arguments.bind) if ids else "1 = 0"
         sql = (
-            f"SELECT {self.compiler.row_json(self._names)} FROM {self.compiler.table} WHERE {found}"
+            f"SELECT {self.compiler.row_json(names)} FROM {self.compiler.table} WHERE {found}"
             f" ORDER BY {self.compiler.columns['id']}{self.engine.dialect.row_lock if lock else ''}"
         )
-        return [self._entity(row[0]) for row in await self.engine.fetch(sql, *arguments.values)]
+        return list(await self.engine.fetch(sql, *arguments.values))
 
     def _entity(self, text: str) -> EntityT:
         try:

@@ -1,6 +1,7 @@
-"""What happens to artifacts: their content goes into storage and comes back from there, and trees keep their shape."""
+"""What happens to artifacts: their content goes into storage and comes back from there."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import msgspec
@@ -9,21 +10,19 @@ from domain.artifacts import (
     CONTENT,
     WITHOUT_CONTENT,
     Artifact,
-    Node,
     file_name,
     kind_of,
     media_type_of,
     stub,
 )
-from domain.bodies import decode_object
-from domain.entity import parse_id
 from domain.errors import Conflict, Invalid, NotFound
 from domain.frames import DataFrame
-from domain.hierarchy import MOST_LEVELS, ArtifactHierarchy, below, children_of, places
+from domain.hierarchy import ArtifactHierarchy
 from domain.model_runs import ContentKind
 from domain.ports import ArtifactRows, ConfigLinks, Document, Repository, Transactions
 from domain.query import Resource
 from domain.storage import Storage
+from service.managers.artifact_trees import ArtifactTrees, Shape
 from service.managers.base import Expectation, Manager
 from service.managers.hooks import Change, Hooks
 
@@ -58,11 +57,8 @@ class ArtifactManager(Manager[Artifact]):
         storage: Storage,
         hierarchy: ArtifactHierarchy | None = None,
     ) -> None:
-        super().__init__(
-            resource, repository, transactions, hooks=[_Contents(storage), _Trees(repository, rows, links)]
-        )
-        self.hierarchy = hierarchy
-        self._rows = rows
+        super().__init__(resource, repository, transactions, hooks=[_Contents(storage), Shape(repository, rows, links)])
+        self.trees = ArtifactTrees(repository, transactions, rows, links, hierarchy)
         self._links = links
         self._storage = storage
 
@@ -99,8 +95,15 @@ class ArtifactManager(Manager[Artifact]):
 
     async def replace(self, id: str, values: Mapping[str, Any], *, is_expected: Expectation | None = None) -> Artifact:
         """Give an artifact new data, content and parent."""
-        replaced = await super().replace(id, {**WITHOUT_CONTENT, **values}, is_expected=is_expected)
+        # Without a parent it becomes a root, so this may be a move whatever is sent.
+        async with self.trees.reshaping():
+            replaced = await super().replace(id, {**WITHOUT_CONTENT, **values}, is_expected=is_expected)
         return _whole(replaced, values.get("data"))
+
+    async def patch(self, id: str, patch: Mapping[str, Any], *, is_expected: Expectation | None = None) -> Artifact:
+        """Apply a merge patch; a content is replaced as a whole."""
+        async with self.trees.reshaping() if "parent_id" in patch else nullcontext():
+            return await super().patch(id, patch, is_expected=is_expected)
 
     async def metadata(self, id: str) -> Any:
         """The metadata in the data of an artifact."""
@@ -134,47 +137,34 @@ class ArtifactManager(Manager[Artifact]):
 
     async def expand(self, id: str) -> dict[str, Any]:
         """One artifact without its content, with what its level is called."""
-        document = await super().document(id)
-        return self._node(decode_object(document.json), None).shown()
+        return await self.trees.expanded(await self.get(id))
 
     async def tree(self, id: str) -> dict[str, Any]:
         """An artifact and everything below it, without content."""
-        artifact = await self.get(id)
-        parents = await self._rows.parents([artifact.root_id or artifact.id])
-        ids = below(artifact.id, parents)
-        rows = {found.id: decode_object(await self._row(found)) for found in await self.find_many(ids)}
-        children = children_of(parents, rows)
-        nodes: dict[str, Node] = {}
-        # From the leaves up, so that no tree is too deep for it.
-        for current in reversed(ids):
-            nodes[current] = self._node(rows[current], [nodes[child] for child in children[current]])
-        return nodes[artifact.id].shown()
-
-    async def _row(self, artifact: Artifact) -> bytes:
-        return (await super().document(artifact.id)).json
-
-    def _node(self, row: dict[str, Any], children: list[Node] | None) -> Node:
-        hierarchy = self.hierarchy
-        label = hierarchy.label(row["level"]) if hierarchy is not None else None
-        return Node(row, label, hierarchy.name if hierarchy is not None else None, children)
+        return await self.trees.tree(await self.get(id))
 
     async def root_of(self, id: str) -> str:
         """The id of the root of the tree that an artifact is in."""
         artifact = await self.get(id)
         return artifact.root_id or artifact.id
 
-    async def delete_trees(self, root_ids: Sequence[str]) -> None:
-        """Remove whole trees, in the transaction around this."""
-        ids = list(await self._rows.parents(root_ids))
-        await self._links.forget(ids)
-        await self.repository.delete(ids)
+    async def delete(self, id: str, *, is_expected: Expectation | None = None) -> None:
+        """Remove an artifact; what was below it becomes roots."""
+        async with self.trees.reshaping():
+            await super().delete(id, is_expected=is_expected)
+
+    async def delete_all(self, ids: Sequence[str]) -> int:
+        """Remove artifacts; what was below them becomes roots."""
+        async with self.trees.reshaping():
+            return await super().delete_all(ids)
 
     async def insert_results(self, artifacts: Sequence[Artifact], config_id: str | None) -> None:
-        """Store what a run has left, in the transaction around this, and link the first to a configuration."""
-        for artifact in artifacts:
-            await self.save(artifact)
-        if config_id is not None:
-            await self._links.link(config_id, artifacts[0].id)
+        """Store what a run has left, and link the first to the configuration if that is still there."""
+        async with self.trees.growing():
+            for artifact in artifacts:
+                await self.save(artifact)
+            if config_id is not None:
+                await self._links.link(config_id, artifacts[0].id)
 
 
 class _Contents(Hooks[Artifact]):
@@ -206,66 +196,6 @@ class _Contents(Hooks[Artifact]):
         artifact.content_bytes = blob.size
         # Whoever has sent it, it was not this service.
         artifact.signature = None
-
-
-class _Trees(Hooks[Artifact]):
-    """Keeps levels and roots right, whatever is put where, moved or taken away."""
-
-    def __init__(self, repository: Repository[Artifact], rows: ArtifactRows, links: ConfigLinks) -> None:
-        self._repository = repository
-        self._rows = rows
-        self._links = links
-
-    async def pre_save(self, entities: Sequence[Artifact]) -> None:
-        for artifact in entities:
-            parent = await self._parent(artifact.parent_id)
-            # An id may be sent in either case.
-            artifact.parent_id = None if parent is None else parent.id
-            artifact.level = 0 if parent is None else parent.level + 1
-            artifact.root_id = artifact.id if parent is None else parent.root_id
-            if artifact.level >= MOST_LEVELS:
-                raise Invalid(f"An artifact below {artifact.parent_id} would stand on level {artifact.level}: too deep")
-
-    async def _parent(self, id: str | None) -> Artifact | None:
-        if id is None:
-            return None
-        parent = await self._repository.find(parse_id(id) or "", lock=True)
-        if parent is None:
-            raise Conflict(f"There is no artifact {id} to be the parent", extensions={"constraint": "foreign_key"})
-        return parent
-
-    async def pre_update(self, changes: Sequence[Change[Artifact]]) -> None:
-        for change in changes:
-            if "parent_id" in change.fields:
-                await self._move(change.before, change.after)
-
-    async def _move(self, before: Artifact, after: Artifact) -> None:
-        parent = await self._parent(after.parent_id)
-        after.parent_id = None if parent is None else parent.id
-        roots = {before.root_id or before.id, *([parent.root_id or parent.id] if parent is not None else [])}
-        parents = await self._rows.parents(sorted(roots))
-        parents[before.id] = after.parent_id
-        try:
-            found = places(parents)
-        except Invalid as error:
-            raise Invalid(f"Artifact {before.id} cannot be moved under {after.parent_id}: {error.detail}") from None
-        for id in below(before.id, parents)[1:]:
-            await self._repository.update(id, {"level": found[id].level, "root_id": found[id].root_id})
-        after.level, after.root_id = found[before.id].level, found[before.id].root_id
-        if after.parent_id is not None:
-            # Only roots belong to configurations.
-            await self._links.forget([before.id])
-
-    async def pre_delete(self, entities: Sequence[Artifact]) -> None:
-        for artifact in entities:
-            parents = await self._rows.parents([artifact.root_id or artifact.id])
-            under = below(artifact.id, parents)[1:]
-            found = places({id: parents[id] for id in under})
-            for id in under:
-                place = found[id]
-                values = {"parent_id": place.parent_id, "level": place.level, "root_id": place.root_id}
-                await self._repository.update(id, values)
-        await self._links.forget([artifact.id for artifact in entities])
 
 
 def _whole(artifact: Artifact, data: Any) -> Artifact:

@@ -1,13 +1,15 @@
 """What happens to configurations: they are checked by the author's type, and trees of artifacts belong to them."""
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from domain.configs import Config, ConfigSchema
 from domain.errors import Invalid, NotFound
 from domain.ports import ConfigLinks, Repository, Transactions
 from domain.query import Resource
 from service.managers.artifacts import ArtifactManager
-from service.managers.base import Manager
+from service.managers.base import Expectation, Manager
 from service.managers.hooks import Change, Hooks
 
 
@@ -36,19 +38,35 @@ class ConfigManager(Manager[Config]):
 
     async def link(self, id: str, artifact_id: str) -> None:
         """Have a tree of artifacts belong to a configuration. Raises `Invalid` for what is no root."""
-        config = await self.get(id)
-        artifact = await self.artifacts.find(artifact_id)
-        if artifact is None:
-            raise Invalid(f"Artifact {artifact_id} not found")
-        if artifact.parent_id is not None:
-            raise Invalid(f"Artifact {artifact.id} is not a root artifact (parent_id={artifact.parent_id})")
-        await self._links.link(config.id, artifact.id)
+        async with self.artifacts.trees.growing():
+            config = await self.get(id)
+            artifact = await self.artifacts.find(artifact_id)
+            if artifact is None:
+                raise Invalid(f"Artifact {artifact_id} not found")
+            if artifact.parent_id is not None:
+                raise Invalid(f"Artifact {artifact.id} is not a root artifact (parent_id={artifact.parent_id})")
+            await self._links.link(config.id, artifact.id)
 
     async def unlink(self, id: str, artifact_id: str) -> None:
         """Have a tree no longer belong to a configuration. Raises `NotFound` when it does not."""
         identifier, artifact = self._id(id), self._id(artifact_id)
-        if not await self._links.unlink(identifier, artifact):
-            raise NotFound(f"Artifact {artifact} is not linked to config {identifier}")
+        # Who is told that a tree is free must not see it go with the configuration.
+        async with self.artifacts.trees.growing():
+            if not await self._links.unlink(identifier, artifact):
+                raise NotFound(f"Artifact {artifact} is not linked to config {identifier}")
+
+    async def delete(self, id: str, *, is_expected: Expectation | None = None) -> None:
+        """Remove a configuration and the trees that belong to it."""
+        async with self._reshaping():
+            await super().delete(id, is_expected=is_expected)
+
+    async def delete_all(self, ids: Sequence[str]) -> int:
+        """Remove configurations and the trees that belong to them."""
+        async with self._reshaping():
+            return await super().delete_all(ids)
+
+    def _reshaping(self) -> AbstractAsyncContextManager[Any]:
+        return self.transactions.transaction() if self._artifacts is None else self._artifacts.trees.reshaping()
 
     async def linked(self, id: str) -> list[bytes]:
         """The artifacts that belong to a configuration, as JSON with their content."""
@@ -91,4 +109,4 @@ class _Cascade(Hooks[Config]):
         if self._artifacts is None:
             return
         for config in entities:
-            await self._artifacts.delete_trees(await self._links.artifact_ids(config.id))
+            await self._artifacts.trees.delete(await self._links.artifact_ids(config.id))

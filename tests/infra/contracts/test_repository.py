@@ -262,6 +262,16 @@ async def test_many_are_found_in_the_order_of_their_ids(repository: Repository) 
         assert await repository.find_many(wanted, lock=True) == [rows[0], rows[2]]
 
 
+async def test_many_documents_are_those_that_are_found_one_by_one(repository: Repository) -> None:
+    rows = made(1, 2, 3)
+    await repository.insert_all(rows)
+    found = await repository.documents([rows[2].id, "0" * 26, rows[0].id])
+    singles = [await repository.document(row.id) for row in (rows[0], rows[2])]
+    assert found == [single.json for single in singles if single is not None]
+    assert len(found) == 2
+    assert await repository.documents([]) == []
+
+
 async def test_all_are_found_whatever_the_window(repository: Repository) -> None:
     rows = made(*range(10))
     await repository.insert_all(rows)
