@@ -1,13 +1,13 @@
 """Configurations of a model: what its author has declared, and whatever else clients send along."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from domain.entity import Entity
-from domain.errors import InvalidBody, Misconfigured
+from domain.errors import FieldError, InvalidBody, Misconfigured
 from domain.query import Resource
 from domain.query.resource import QueryLimits
 from domain.validation import invalid_fields, problem, rejected
@@ -78,6 +78,16 @@ class ConfigSchema:
                 kept[member.encode_name] = msgspec.to_builtins(getattr(typed, member.name), str_keys=True)
         return kept | {name: value for name, value in sent.items() if name not in self._known}
 
+    def aligned(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Stored data and a patch of it with every option where, and under the name under which, the patch has it."""
+        sent = _hoisted(patch)
+        known = {name: value for name, value in stored.items() if name != HOISTED or name not in patch}
+        for member in self._members:
+            names = [name for name in (member.encode_name, member.name) if name in sent]
+            there = [known.pop(name) for name in (member.encode_name, member.name) if names and name in known]
+            known |= dict.fromkeys(names, there[0]) if there else {}
+        return known, sent
+
     def typed(self, data: Mapping[str, Any]) -> BaseConfig:
         """Data as the author's Struct. Raises `InvalidBody`."""
         sent = _hoisted(data)
@@ -86,20 +96,21 @@ class ConfigSchema:
         return typed
 
     def _converted(self, sent: Mapping[str, Any]) -> BaseConfig:
-        given = {
-            member.encode_name: sent[name]
+        names = {
+            member.encode_name: name
             for member in self._members
             # A field may be sent under either name; the one on the wire counts if it is sent under both.
             for name in (member.name, member.encode_name)
             if name in sent
         }
+        given = {known: sent[name] for known, name in names.items()}
         try:
             return msgspec.convert(given, self.kind)
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
             if isinstance(error, InvalidBody):
                 raise
             found = invalid_fields(given, self.kind) or [problem("value_error", str(error), (), None)]
-            raise rejected(_inside(found)) from None
+            raise rejected(_inside(found, names)) from None
 
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema of the data."""
@@ -122,6 +133,15 @@ def _hoisted(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, **{name: value for name, value in data.items() if name != HOISTED}}
 
 
-def _inside(errors: Any) -> Any:
-    """Errors of data as those of the body it stands in."""
-    return [problem(error.type, error.msg, ("data", *error.loc[1:]), error.input, error.allowed) for error in errors]
+def _inside(errors: Iterable[FieldError], names: Mapping[Any, str]) -> list[FieldError]:
+    """Errors of data as those of the body it stands in, under the names that were sent."""
+    return [
+        problem(
+            error.type,
+            error.msg,
+            ("data", *(names.get(part, part) for part in error.loc[1:2]), *error.loc[2:]),
+            error.input,
+            error.allowed,
+        )
+        for error in errors
+    ]

@@ -132,7 +132,7 @@ class Manager(Generic[EntityT]):
             before = await self._get(identifier, lock=True)
             self._check_version(before, is_expected)
             stored = msgspec.to_builtins(before, str_keys=True)
-            values = self.bodies.merge(stored, patch)
+            values = self._merged(stored, patch)
             whole = {name: getattr(before, name) for name in self._members}
             return await self._update(Change(before, self.bodies.construct({**whole, **values})))
 
@@ -159,6 +159,10 @@ class Manager(Generic[EntityT]):
             return len(entities)
 
     # Steps
+
+    def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+        """The new values of the fields that a patch names."""
+        return self.bodies.merge(stored, patch)
 
     async def _get(self, identifier: str, *, lock: bool = False) -> EntityT:
         entity = await self.repository.find(identifier, lock=lock)

@@ -1,6 +1,6 @@
 """What happens to configurations: they are checked by the author's type, and trees of artifacts belong to them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -64,6 +64,12 @@ class ConfigManager(Manager[Config]):
         """Remove configurations and the trees that belong to them."""
         async with self._reshaping():
             return await super().delete_all(ids)
+
+    def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(data := patch.get("data"), Mapping):
+            known, sent = self.schema.aligned(stored["data"], data)
+            return super()._merged({**stored, "data": known}, {**patch, "data": sent})
+        return super()._merged(stored, patch)
 
     def _reshaping(self) -> AbstractAsyncContextManager[Any]:
         return self.transactions.transaction() if self._artifacts is None else self._artifacts.trees.reshaping()

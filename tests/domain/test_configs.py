@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from domain.bodies import merge_patch
 from domain.configs import BaseConfig, ConfigSchema
 from domain.errors import InvalidBody, Misconfigured
 
@@ -20,6 +21,10 @@ class Options(BaseConfig):
     n_lags: Annotated[int, Meta(ge=0)] = msgspec.field(default=2, name="n-lags")
     inner: Inner = msgspec.field(default_factory=Inner)
     label: str | None = "x"
+
+
+class Renamed(BaseConfig):
+    inner: Inner = msgspec.field(default_factory=Inner, name="in")
 
 
 class Strict(BaseConfig):
@@ -60,6 +65,41 @@ def test_a_field_may_be_sent_under_the_name_it_has_in_python() -> None:
     assert both.n_lags == 4
 
 
+@pytest.mark.parametrize(
+    "stored, patch, expected",
+    [
+        ({"n-lags": 7}, {"n_lags": 9}, {"n_lags": 9}),
+        ({"n_lags": 7}, {"n-lags": 9}, {"n-lags": 9}),
+        ({"n-lags": 7, "n_lags": 8}, {"n_lags": 9}, {"n_lags": 9}),
+        ({"n-lags": 7}, {"n-lags": 8, "n_lags": 9}, {"n-lags": 8, "n_lags": 9}),
+        ({"n-lags": 7}, {"n_lags": None}, {"n-lags": 2}),
+        ({"n-lags": 7, "depth": 1}, {"user_option_values": {"n-lags": 9, "depth": 2}}, {"n-lags": 9, "depth": 2}),
+        ({"n-lags": 7}, {"user_option_values": {"n_lags": 9}}, {"n_lags": 9}),
+        ({"n-lags": 7}, {"user_option_values": {"n-lags": 8}, "n-lags": 9}, {"n-lags": 9}),
+        ({"depth": 1}, {"user_option_values": {"depth": None}}, {"n-lags": 2}),
+        ({"user_option_values": 5}, {"user_option_values": {"depth": 1}}, {"n-lags": 2, "depth": 1}),
+        ({"user_option_values": 5}, {"depth": 1}, {"n-lags": 2, "user_option_values": 5, "depth": 1}),
+        (
+            {"inner": {"alpha": 1.5, "beta": 1}},
+            {"inner": {"beta": 2}},
+            {"n-lags": 2, "inner": {"alpha": 1.5, "beta": 2}},
+        ),
+    ],
+)
+def test_a_patch_takes_effect_under_whatever_name(
+    stored: dict[str, Any], patch: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    patched = SCHEMA.stored(merge_patch(*SCHEMA.aligned(SCHEMA.stored(stored), patch)))
+    assert patched == {**{name: value for name, value in DEFAULTS.items() if name != "n-lags"}, **expected}
+
+
+def test_what_is_patched_under_another_name_is_merged_all_the_same() -> None:
+    schema = ConfigSchema(Renamed)
+    stored = schema.stored({"in": {"alpha": 1.5, "beta": 1}})
+    patched = schema.stored(merge_patch(*schema.aligned(stored, {"inner": {"beta": 2}})))
+    assert (patched["inner"], "in" in patched) == ({"alpha": 1.5, "beta": 2}, False)
+
+
 def test_null_is_a_value() -> None:
     assert SCHEMA.stored({"label": None})["label"] is None
 
@@ -69,6 +109,7 @@ def test_null_is_a_value() -> None:
     [
         ({"n-lags": "7"}, ["data", "n-lags"]),
         ({"n-lags": -1}, ["data", "n-lags"]),
+        ({"n_lags": -1}, ["data", "n_lags"]),
         ({"inner": {"alpha": "a"}}, ["data", "inner", "alpha"]),
         ({"user_option_values": {"n-lags": None}}, ["data", "n-lags"]),
     ],
