@@ -16,7 +16,7 @@ from domain.artifacts import (
     stub,
 )
 from domain.errors import Conflict, Invalid, NotFound
-from domain.frames import DataFrame
+from domain.frames import DataFrame, InvalidFrame
 from domain.hierarchy import ArtifactHierarchy
 from domain.model_runs import ContentKind
 from domain.ports import ArtifactRows, ConfigLinks, Document, Repository, Transactions
@@ -105,6 +105,15 @@ class ArtifactManager(Manager[Artifact]):
         async with self.trees.reshaping() if "parent_id" in patch else nullcontext():
             return await super().patch(id, patch, is_expected=is_expected)
 
+    def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+        values = super()._merged(stored, patch)
+        if "data" not in patch:
+            return values
+        # A content is a member of its object: it goes with that, and when it is set to null.
+        sent = patch["data"]
+        is_gone = not isinstance(sent, Mapping) or (CONTENT in sent and sent[CONTENT] is None)
+        return {**values, **WITHOUT_CONTENT} if is_gone else values
+
     async def metadata(self, id: str) -> Any:
         """The metadata in the data of an artifact."""
         data = (await self.get(id)).data
@@ -124,7 +133,7 @@ class ArtifactManager(Manager[Artifact]):
             return Download(name, media_type, artifact.content_bytes or 0, pieces)
         content = await self._storage.read(artifact.content_sha256)
         if artifact.content_kind == ContentKind.FRAME:
-            frame = msgspec.json.decode(content, type=DataFrame)
+            frame = _frame(artifact.id, content, media_type)
             content = (frame.to_csv() or "").encode() if media_type == "text/csv" else frame.to_json().encode()
         elif content[:1] != b"{":
             kind = type(msgspec.json.decode(content)).__name__
@@ -202,6 +211,16 @@ def _whole(artifact: Artifact, data: Any) -> Artifact:
     """An artifact with the data that a client has sent, content and all."""
     artifact.data = data
     return artifact
+
+
+def _frame(id: str, content: bytes, media_type: str) -> DataFrame:
+    # Clients store what they like under the media type of a frame.
+    try:
+        return DataFrame.decode(content)
+    except InvalidFrame as error:
+        raise Invalid(
+            f"The content of artifact {id} is no frame, so it cannot be downloaded as {media_type}: {error.detail}"
+        ) from None
 
 
 async def _one(content: bytes) -> AsyncIterator[bytes]:

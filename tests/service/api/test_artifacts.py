@@ -122,6 +122,37 @@ async def test_contents_are_kept_apart_and_come_back_whole(model: Model) -> None
     )
 
 
+@pytest.mark.parametrize(
+    "sent, data, kind",
+    [
+        (5, 5, "none"),
+        ([1], [1], "none"),
+        ({"content": None}, {"type": "generic"}, "none"),
+        ({"content": {"y": 2}}, {"type": "generic", "content": {"y": 2}}, "json"),
+        ({"k": 1}, {"type": "generic", "content": {"x": 1}, "k": 1}, "json"),
+    ],
+)
+async def test_a_content_is_patched_as_the_member_it_is(model: Model, sent: Any, data: Any, kind: str) -> None:
+    artifact = await made(model, {"type": "generic", "content": {"x": 1}})
+    reply = await model.stage.client.patch(f"{ARTIFACTS}/{artifact['id']}", json={"data": sent})
+    assert reply.status_code == 200, reply.text
+    found = await get(model, artifact)
+    assert (found["data"], found["content_kind"]) == (data, kind)
+    assert (found["content_sha256"] is None, found["content_bytes"] is None) == (kind == "none", kind == "none")
+    for operation in ("/$tree", "/$expand", "/$metadata"):
+        await get(model, artifact, operation)
+    await get(
+        model, artifact, "/$download", status=200 if kind == "json" else 404 if data == {"type": "generic"} else 400
+    )
+
+
+async def test_data_that_is_patched_to_null_is_refused(model: Model) -> None:
+    artifact = await made(model, {"content": {"x": 1}})
+    reply = await model.stage.client.patch(f"{ARTIFACTS}/{artifact['id']}", json={"data": None})
+    assert (reply.status_code, reply.json()["constraint"]) == (409, "not_null")
+    assert (await get(model, artifact))["data"] == {"content": {"x": 1}}
+
+
 async def test_nothing_but_one_artifact_needs_the_storage(model: Model) -> None:
     root = await made(model, {"content": [1, 2, 3]})
     storage = model.stage.container.storage
@@ -175,6 +206,22 @@ async def test_contents_can_be_downloaded_as_files(model: Model) -> None:
 )
 async def test_what_is_no_file_is_not_downloaded(model: Model, data: Any, status: int) -> None:
     await downloaded(model, data, status)
+
+
+@pytest.mark.parametrize("told", [FRAME_TYPE, "text/csv"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"columns": [1], "data": []},
+        {"columns": ["a", "a"], "data": [[1, 2]]},
+        {"columns": ["a", "b"], "data": [[1]]},
+        {"columns": ["a"], "data": ["x"]},
+        {"columns": ["a"], "data": [], "schema": {"fields": 5}},
+    ],
+)
+async def test_what_only_looks_like_a_frame_is_no_file_of_rows(model: Model, content: Any, told: str) -> None:
+    reply, _ = await downloaded(model, {"content": content, "content_type": told}, status=400)
+    assert "is no frame, so it cannot be downloaded as" in reply.json()["detail"]
 
 
 # Trees
