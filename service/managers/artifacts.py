@@ -11,6 +11,7 @@ from domain.hierarchy import ArtifactHierarchy
 from domain.ports import ArtifactRows, ConfigLinks, Document, Repository, Transactions
 from domain.query import Resource
 from domain.storage import Storage
+from domain.wire import timestamp_text
 from service.managers.artifact_contents import Contents, Download
 from service.managers.artifact_trees import ArtifactTrees, Shape
 from service.managers.base import Expectation, Manager
@@ -49,7 +50,10 @@ class ArtifactManager(Manager[Artifact]):
         if fields is not None and "data" not in fields:
             return document
         artifact = await self.get(id)
-        if artifact.content_sha256 is None:
+        if timestamp_text(artifact.updated_at) != document.version:
+            # Changed between the two reads, which must not be mixed.
+            return await self.document(id, fields)
+        if artifact.content_sha256 is None or not isinstance(artifact.data, Mapping):
             return document
         members = _members(document.json)
         data = _members(members["data"])

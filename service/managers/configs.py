@@ -1,7 +1,7 @@
 """What happens to configurations: they are checked by the author's type, and trees of artifacts belong to them."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from domain.configs import Config, ConfigSchema
@@ -76,8 +76,12 @@ class ConfigManager(Manager[Config]):
 
     async def linked(self, id: str) -> list[bytes]:
         """The artifacts that belong to a configuration, as JSON with their content."""
-        ids = await self._links.artifact_ids(self._id(id))
-        return [(await self.artifacts.document(artifact)).json for artifact in ids]
+        found: list[bytes] = []
+        for artifact in await self._links.artifact_ids(self._id(id)):
+            # It may have been removed since.
+            with suppress(NotFound):
+                found.append((await self.artifacts.document(artifact)).json)
+        return found
 
     async def of_artifact(self, artifact_id: str) -> Config:
         """The configuration that the tree of an artifact belongs to. Raises `NotFound`."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -14,7 +14,7 @@ from domain.hierarchy import ArtifactHierarchy
 from domain.registration import ServiceInfo
 from service.builder import ServiceBuilder
 from tests.house.pages import ROOT
-from tests.service.api.exchanges import SAMPLES, Player, sample
+from tests.service.api.exchanges import SAMPLES, Player, Sample, sample
 from tests.service.api.jobs_service import staged
 
 
@@ -58,3 +58,54 @@ def test_every_sample_is_played_and_every_difference_has_its_row() -> None:
     rows = set(re.findall(r"^\| ([^|]+?) \|", page, re.MULTILINE))
     for name in BUILDERS:
         assert sample(name).reasons - rows == set(), name
+
+
+def recorded(**more: Any) -> dict[str, Any]:
+    """A new configuration as another service may have answered."""
+    reply = {"id": "01M82S8S5KFYZ1PXP6J6KKEZ9X", "created_at": "2026-11-22T23:25:40", "name": "c", "tags": ["a"]}
+    return {
+        "name": "made",
+        "request": {"method": "POST", "path": "/api/v1/configs", "json": {"name": "c", "data": {}, "tags": ["a"]}},
+        "status": 201,
+        "headers": {"location": f"http://other/api/v1/configs/{reply['id']}"},
+        "body": reply,
+        **more,
+    }
+
+
+MORE = [{"members": ["updated_at", "data"], "because": "-"}]
+READ = {
+    "name": "read",
+    "request": {"method": "GET", "path": "/api/v1/configs/01m82s8s5kfyz1pxp6j6kkez9x"},
+    "status": 200,
+    "body": recorded()["body"],
+    "until": {"name": "c"},
+}
+
+
+@pytest.mark.parametrize(
+    "exchanges, more, wrong",
+    [
+        ([recorded(), READ], MORE, []),
+        ([recorded(status=200)], MORE, ["made: status: 200 -> 201"]),
+        ([recorded(status=200, differs=[{"at": "status", "here": 201, "because": "-"}])], MORE, []),
+        (
+            [recorded(headers={"content-type": "text/plain"})],
+            MORE,
+            ["made: content-type: 'text/plain' -> 'application/json'"],
+        ),
+        ([recorded(differs=[{"at": "/tags/0", "here": "b", "because": "-"}])], MORE, ["made: /tags/0: 'b' -> 'a'"]),
+        ([recorded(differs=[{"at": "/tags", "because": "-"}])], MORE, ["made: /tags: '(nothing)' -> ['a']"]),
+        ([recorded()], [{"members": ["data"], "because": "-"}], ["made: /updated_at: "]),
+    ],
+)
+async def test_a_reply_that_differs_is_told(
+    exchanges: list[Any], more: list[Any], wrong: list[str], sqlite_url: str, tmp_path: Path
+) -> None:
+    folders = {"storage_folder": tmp_path / "storage", "temporary_folder": tmp_path / "scratch"}
+    given = {"about": "", "host": "http://other", "more": more, "exchanges": exchanges}
+    async with staged(sqlite_url, None, configs_and_artifacts, **folders) as stage:
+        player = Player(msgspec.convert(given, Sample), stage.client)
+        await player.play()
+    assert bool(player.wrong) == bool(wrong)
+    assert all(found.startswith(start) for found, start in zip(player.wrong, wrong, strict=False)), player.wrong
