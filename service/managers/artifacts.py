@@ -76,9 +76,13 @@ class ArtifactManager(Manager[Artifact]):
         return _whole(replaced, values.get("data"))
 
     async def patch(self, id: str, patch: Mapping[str, Any], *, is_expected: Expectation | None = None) -> Artifact:
-        """Apply a merge patch; a content is replaced as a whole."""
+        """Apply a merge patch; a content is replaced as a whole, and what comes back has it."""
         async with self.trees.reshaping() if "parent_id" in patch else nullcontext():
-            return await super().patch(id, patch, is_expected=is_expected)
+            patched = await super().patch(id, patch, is_expected=is_expected)
+        if patched.content_sha256 is None or not isinstance(patched.data, Mapping):
+            return patched
+        content = msgspec.json.decode(await self._contents.shown(patched.content_kind, patched.content_sha256))
+        return msgspec.structs.replace(patched, data={**patched.data, CONTENT: content})
 
     def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
         values = super()._merged(stored, patch)

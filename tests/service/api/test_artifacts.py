@@ -137,6 +137,7 @@ async def test_a_content_is_patched_as_the_member_it_is(model: Model, sent: Any,
     reply = await model.stage.client.patch(f"{ARTIFACTS}/{artifact['id']}", json={"data": sent})
     assert reply.status_code == 200, reply.text
     found = await get(model, artifact)
+    assert found == reply.json()
     assert (found["data"], found["content_kind"]) == (data, kind)
     assert (found["content_sha256"] is None, found["content_bytes"] is None) == (kind == "none", kind == "none")
     for operation in ("/$tree", "/$expand", "/$metadata"):

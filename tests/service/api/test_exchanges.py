@@ -1,5 +1,6 @@
 """What services of the kind that is replaced were recorded to answer is what ours answers."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -109,3 +110,21 @@ async def test_a_reply_that_differs_is_told(
         await player.play()
     assert bool(player.wrong) == bool(wrong)
     assert all(found.startswith(start) for found, start in zip(player.wrong, wrong, strict=False)), player.wrong
+
+
+async def test_a_request_is_repeated_until_the_reply_is_the_one_that_is_waited_for(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    folders = {"storage_folder": tmp_path / "storage", "temporary_folder": tmp_path / "scratch"}
+    late = {**READ, "until": {"name": "late"}, "body": {**recorded()["body"], "name": "late"}}
+    given = {"about": "", "host": "http://other", "more": MORE, "exchanges": [recorded(), late]}
+    async with staged(sqlite_url, None, configs_and_artifacts, **folders) as stage:
+        player = Player(msgspec.convert(given, Sample), stage.client)
+
+        async def rename() -> None:
+            while not (found := await stage.get("/api/v1/configs")):
+                pass
+            await stage.client.patch(f"/api/v1/configs/{found[0]['id']}", json={"name": "late"})
+
+        await asyncio.gather(player.play(), rename())
+    assert player.wrong == []
