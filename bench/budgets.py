@@ -73,6 +73,7 @@ SUBMITTED_IN_BULK = {
 
 IDLE = {where: Promise("idle worker, of a core", where, "%", gate=2, aim=1) for where in (POSTGRES, POLLING)}
 HEALTH = Promise("/health, every core burns, p99", SQLITE, "ms", gate=100, aim=20)
+POLLED = Promise("job poll, every core burns, p99", SQLITE, "ms", gate=100, aim=20)
 
 START_WARM_UP, START_SAMPLES = 15, 60
 BACKLOG = 1_000
@@ -83,4 +84,4 @@ ARQ_SETTINGS = ((100, 0.01), (200, 0.01), (1_000, 0.01))
 """What arq may choose from: how many jobs at a time, and the seconds between two looks at its queue."""
 SUBMIT_SECONDS = 0.3
 IDLE_SECONDS = 10.0
-HEALTH_SECONDS = 1.5
+BUSY_SECONDS = 1.5

@@ -140,7 +140,7 @@ def _bound(promise: Promise, bound: float) -> str:
 
 
 def _figure_line(figure: str, where: str, measured: str, gate: str, aim: str, beside: str) -> str:
-    return f"{figure:31}{where:21}{measured:>10}{gate:>8}{aim:>9}  {beside}".rstrip()
+    return f"{figure:33}{where:21}{measured:>10}{gate:>8}{aim:>9}  {beside}".rstrip()
 
 
 def _figure_remark(figure: Figure) -> str:
