@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from domain.workers import WorkerOptions
+from service.settings import from_env
 from service.worker import HEARTBEAT_SECONDS
 from tests.processes import eventually, launched, millrace
 
@@ -102,8 +103,22 @@ def test_a_pod_is_not_root_and_may_write_to_its_volumes_only(pod: Any) -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == {"data": "/data", "tmp": "/tmp"}
+    assert mounts == {"data": "/data", "storage": "/storage", "tmp": "/tmp"}
     assert {volume["name"] for volume in pod["volumes"]} == mounts.keys()
+
+
+@pytest.mark.parametrize("pod", [POD, WORKER_POD], ids=["service", "worker"])
+def test_content_is_kept_in_one_folder_that_all_pods_share_and_that_outlives_them(pod: Any) -> None:
+    [container] = pod["containers"]
+    variables = {variable["name"]: variable.get("value") for variable in container["env"]}
+    settings = from_env({name: value for name, value in variables.items() if value})
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    claimed = volumes[mounts[str(settings.storage)]]["persistentVolumeClaim"]["claimName"]
+    claim = manifest("storage")
+    assert (claim["kind"], claim["metadata"]["name"]) == ("PersistentVolumeClaim", claimed)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "10Gi"
 
 
 @pytest.mark.parametrize("container", [CONTAINER, WORKER], ids=["service", "worker"])
