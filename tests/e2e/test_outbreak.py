@@ -1,6 +1,7 @@
 """The examples around a model: trained at the first start, driven by hand, and by scripts just as well."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 import pytest
 
 from domain.frames import DataFrame
-from tests.processes import ROOT, Serving, eventually, serving
+from tests.processes import ROOT, Serving, eventually, launched, millrace, serving
 
 EXAMPLES = ROOT / "examples"
 API = "/api/v1"
@@ -114,30 +115,70 @@ def train(config, data, geo):
     return {"mean": 1.0}
 
 
-app = builder("sqlite:///model.db", FunctionalModelRunner(train, predict)).with_jobs(lease_seconds=2).build()
+app = builder(None, FunctionalModelRunner(train, predict)).with_jobs(lease_seconds=2).build()
 """
 
 
-def test_a_training_survives_the_death_of_its_service_and_its_ids_stay_good(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the module of a model is whose training lasts until it is let go."""
     (tmp_path / "main.py").write_text(SLOW)
     (tmp_path / "go").write_text("")
+    return tmp_path
 
-    def is_training(service: Serving, job: str) -> Any:
-        found = get(service, f"jobs/{job}")
-        return found["status"] == "running" and found["progress"]
 
-    with serving("main.py", folder=tmp_path) as service:
-        config = post(service, "configs", {"name": "c", "data": {}}, 201)["id"]
-        body = get(service, "ml/$generate-sample-data", kind="train", config_id=config)
-        accepted = post(service, "ml/$train", body)
-        eventually(lambda: is_training(service, accepted["job_id"]))
+def training(service: Serving) -> Any:
+    """Have a model trained; the reply, once it is in the middle of that."""
+    config = post(service, "configs", {"name": "c", "data": {}}, 201)["id"]
+    body = get(service, "ml/$generate-sample-data", kind="train", config_id=config)
+    accepted = post(service, "ml/$train", body)
+    eventually(lambda: get(service, f"jobs/{accepted['job_id']}")["progress"])
+    assert get(service, f"jobs/{accepted['job_id']}")["status"] == "running"
+    return accepted
+
+
+def is_finished_by_a_second_attempt(service: Serving, accepted: Any, folder: Path) -> None:
+    """The promised ids stay good, and there is one artifact of the two attempts."""
+    eventually(lambda: get(service, f"jobs/{accepted['job_id']}")["attempt"] == 2)
+    assert get(service, "artifacts") == []
+    (folder / "go").write_text("now")
+    job = ended(service, accepted["job_id"])
+    assert (job["losses"], job["artifact_id"]) == (1, accepted["artifact_id"])
+    [artifact] = get(service, "artifacts")
+    assert artifact["id"] == accepted["artifact_id"]
+    assert get(service, f"artifacts/{artifact['id']}")["data"]["metadata"]["status"] == "success"
+
+
+def test_a_training_survives_the_death_of_its_service_and_its_ids_stay_good(folder: Path) -> None:
+    with serving("main.py", folder=folder) as service:
+        accepted = training(service)
         service.process.kill()
         service.wait()
-    with serving("main.py", folder=tmp_path) as service:
-        eventually(lambda: get(service, f"jobs/{accepted['job_id']}")["attempt"] == 2)
-        (tmp_path / "go").write_text("now")
-        job = ended(service, accepted["job_id"])
-        assert (job["losses"], job["artifact_id"]) == (1, accepted["artifact_id"])
-        assert get(service, f"artifacts/{accepted['artifact_id']}")["data"]["metadata"]["status"] == "success"
-        assert len(get(service, "artifacts")) == 1
+    with serving("main.py", folder=folder) as service:
+        is_finished_by_a_second_attempt(service, accepted, folder)
         assert service.end() == 0
+
+
+def test_a_training_survives_the_death_of_its_worker_on_another_one(
+    folder: Path, postgres_url: str, redis_url: str
+) -> None:
+    variables = {"DATABASE_URL": postgres_url, "REDIS_URL": redis_url, "MILLRACE_STORAGE": str(folder / "storage")}
+    worker = partial(launched, "main.py", folder=folder, variables=variables, command="worker")
+    with serving("main.py", folder=folder, variables=variables) as service:
+        with worker() as first:
+            accepted = training(service)
+            first.process.kill()
+            first.wait()
+            # What it has started dies with it, so nobody else can bring the training to its end.
+            eventually(lambda: not first.group())
+        with worker() as second:
+            is_finished_by_a_second_attempt(service, accepted, folder)
+            assert second.end() == 0
+        events = get(service, f"jobs/{accepted['job_id']}/$events")
+        assert [event["type"] for event in events] == ["submitted", "running", "lost", "running", "completed"]
+        begun = [(event["attempt"], event["worker_id"]) for event in events if event["type"] == "running"]
+        assert [attempt for attempt, _ in begun] == [1, 2]
+        assert len({worker_id for _, worker_id in begun}) == 2
+        assert service.end() == 0
+    checked = millrace("storage", "fsck", "main.py", folder=folder, variables=variables)
+    assert checked.returncode == 0, checked.stdout + checked.stderr

@@ -121,7 +121,7 @@ def shell() -> ModelRunner:
     )
 
 
-def builder(url: str, runner: ModelRunner) -> ServiceBuilder:
+def builder(url: str | None, runner: ModelRunner) -> ServiceBuilder:
     """The service around a model."""
     return MLServiceBuilder(
         info=MLServiceInfo(
