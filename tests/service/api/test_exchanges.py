@@ -2,46 +2,14 @@
 
 import asyncio
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
 
-import msgspec
 import pytest
-from msgspec import Meta
 
-from domain.configs import BaseConfig
-from domain.hierarchy import ArtifactHierarchy
-from domain.registration import ServiceInfo
-from service.builder import ServiceBuilder
 from tests.house.pages import ROOT
 from tests.service.api.exchanges import SAMPLES, Player, Sample, sample
 from tests.service.api.jobs_service import staged
-
-
-class Inner(msgspec.Struct):
-    alpha: float = 0.5
-
-
-class Options(BaseConfig):
-    """What the recorded service could be told."""
-
-    n_lags: Annotated[int, Meta(ge=0)] = 2
-    inner: Inner = msgspec.field(default_factory=Inner)
-    slow: float = 0.0
-
-
-def configs_and_artifacts(url: str) -> ServiceBuilder:
-    """Configurations and artifacts as the recorded service had them."""
-    return (
-        ServiceBuilder(info=ServiceInfo(id="probe", display_name="Probe"))
-        .with_database(url)
-        .with_config(Options)
-        .with_artifacts(ArtifactHierarchy("probe", {0: "train", 1: "predict"}), enable_config_linking=True)
-    )
-
-
-BUILDERS: dict[str, Callable[[str], ServiceBuilder]] = {"configs_and_artifacts.json": configs_and_artifacts}
+from tests.service.api.recorded_services import BUILDERS
 
 
 @pytest.mark.parametrize("name", BUILDERS)
