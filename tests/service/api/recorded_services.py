@@ -94,4 +94,6 @@ def models_and_jobs(url: str) -> ServiceBuilder:
 BUILDERS: dict[str, Callable[[str], ServiceBuilder]] = {
     "configs_and_artifacts.json": configs_and_artifacts,
     "models_and_jobs.json": models_and_jobs,
+    "older_client.json": models_and_jobs,
+    "newer_client.json": models_and_jobs,
 }
