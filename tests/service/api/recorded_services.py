@@ -1,7 +1,9 @@
 """The services whose exchanges were recorded, as they are written here."""
 
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +14,7 @@ from domain.frames import DataFrame, FeatureCollection
 from domain.health import CheckResult, HealthState
 from domain.hierarchy import ArtifactHierarchy
 from domain.ml import Diagnostic, Severity
-from domain.models import FunctionalModelRunner
+from domain.models import FunctionalModelRunner, ModelRunner, ShellModelRunner
 from domain.registration import AssessedStatus, MLServiceInfo, ModelMetadata, PeriodType, ServiceInfo
 from service.builder import MLServiceBuilder, ServiceBuilder
 
@@ -65,8 +67,8 @@ def configs_and_artifacts(url: str) -> ServiceBuilder:
     )
 
 
-def models_and_jobs(url: str) -> ServiceBuilder:
-    """A model made of functions; one job at a time, as there."""
+def _around(url: str, config: type[BaseConfig], runner: ModelRunner) -> ServiceBuilder:
+    """A model; one job at a time, as there."""
     builder = MLServiceBuilder(
         info=MLServiceInfo(
             id="probe-func",
@@ -82,13 +84,35 @@ def models_and_jobs(url: str) -> ServiceBuilder:
             max_prediction_periods=24,
             required_covariates=["rainfall"],
         ),
-        config_schema=Options,
+        config_schema=config,
         hierarchy=ArtifactHierarchy("probe", {0: "train", 1: "predict", 2: "workspace"}),
-        runner=FunctionalModelRunner(train, predict, check),
+        runner=runner,
         database_url=url,
         include_logging=False,
     )
     return builder.with_health(checks={"flag": flag}).with_jobs(max_concurrency=1, grace_seconds=0)
+
+
+def models_and_jobs(url: str) -> ServiceBuilder:
+    """A model made of functions."""
+    return _around(url, Options, FunctionalModelRunner(train, predict, check))
+
+
+class Cfg(BaseConfig):
+    """What the scripts can be told."""
+
+    n_lags: int = msgspec.field(default=2, name="n-lags")
+    mode: str = "ok"
+
+
+def scripts(url: str) -> ServiceBuilder:
+    """A model made of scripts."""
+    runner = ShellModelRunner(
+        f'{sys.executable} scripts/train.py {{data_file}} "{{geo_file}}"',
+        f'{sys.executable} scripts/predict.py {{historic_file}} {{future_file}} {{output_file}} "{{geo_file}}"',
+        project=Path(__file__).with_name("recorded_scripts"),
+    )
+    return _around(url, Cfg, runner)
 
 
 BUILDERS: dict[str, Callable[[str], ServiceBuilder]] = {
@@ -96,4 +120,5 @@ BUILDERS: dict[str, Callable[[str], ServiceBuilder]] = {
     "models_and_jobs.json": models_and_jobs,
     "older_client.json": models_and_jobs,
     "newer_client.json": models_and_jobs,
+    "scripts.json": scripts,
 }

@@ -3,13 +3,15 @@
 import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.house.pages import ROOT
 from tests.service.api.exchanges import SAMPLES, Player, Sample, sample
 from tests.service.api.jobs_service import staged
-from tests.service.api.recorded_services import BUILDERS
+from tests.service.api.recorded_services import BUILDERS, configs_and_artifacts
 
 
 @pytest.mark.parametrize("name", BUILDERS)
