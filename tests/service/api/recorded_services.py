@@ -14,7 +14,7 @@ from domain.frames import DataFrame, FeatureCollection
 from domain.health import CheckResult, HealthState
 from domain.hierarchy import ArtifactHierarchy
 from domain.ml import Diagnostic, Severity
-from domain.models import FunctionalModelRunner, ModelRunner, ShellModelRunner
+from domain.models import BaseModelRunner, FunctionalModelRunner, ModelRunner, ShellModelRunner
 from domain.registration import AssessedStatus, MLServiceInfo, ModelMetadata, PeriodType, ServiceInfo
 from service.builder import MLServiceBuilder, ServiceBuilder
 
@@ -115,10 +115,44 @@ def scripts(url: str) -> ServiceBuilder:
     return _around(url, Cfg, runner)
 
 
+class Kind(BaseConfig):
+    """Of what kind a model is to be."""
+
+    kind: str = "dict"
+
+
+class Obj:
+    """What is no JSON."""
+
+
+def _models() -> dict[str, Any]:
+    frame = DataFrame(["time_period", "location", "disease_cases"], [["2020-W01", "a", 1.0]])
+    return {"dict": {"mean": 1}, "obj": Obj(), "df": frame, "float": 1.5, "none": None}
+
+
+class Classy(BaseModelRunner):
+    """A model of any kind, which predicts the same whatever it is."""
+
+    async def on_train(self, config: Any, data: DataFrame, geo: FeatureCollection | None = None) -> Any:
+        return _models()[config.kind]
+
+    async def on_predict(
+        self, config: Any, model: Any, historic: DataFrame, future: DataFrame, geo: FeatureCollection | None = None
+    ) -> DataFrame:
+        assert type(model) is type(_models()[config.kind])
+        return future.select(["time_period", "location"]).add_column("sample_0", [1.0] * len(future))
+
+
+def classes(url: str) -> ServiceBuilder:
+    """A model that is a class."""
+    return _around(url, Kind, Classy())
+
+
 BUILDERS: dict[str, Callable[[str], ServiceBuilder]] = {
     "configs_and_artifacts.json": configs_and_artifacts,
     "models_and_jobs.json": models_and_jobs,
     "older_client.json": models_and_jobs,
     "newer_client.json": models_and_jobs,
+    "classes.json": classes,
     "scripts.json": scripts,
 }
