@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from domain.errors import cut
 from domain.frames.schema import FieldSchema, FrameSchema, described, kinds_of, refitted
@@ -36,6 +37,8 @@ def with_schema(
     configuration and the cells, in this order."""
     cells = {name: cells_at(frame, index) for index, name in enumerate(frame.columns)}
     schema = described(frame.columns, cells, required_covariates, config_schema)
+    units = {field.name: field.unit for field in frame.schema.fields} if frame.schema is not None else {}
+    schema.fields = [msgspec.structs.replace(field, unit=units.get(field.name, UNSET)) for field in schema.fields]
     return msgspec.structs.replace(frame, columns=list(frame.columns), data=list(frame.data), schema=schema)
 
 

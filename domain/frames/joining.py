@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+import msgspec
+
 from domain.frames.schema import FieldSchema, FrameSchema, fits
 from domain.frames.structure import Frame, FrameT, positions, rebuilt
 
@@ -98,7 +100,7 @@ def _named(
 def _fields(schema: FrameSchema | None, names: Iterable[tuple[str, str]]) -> dict[str, FieldSchema]:
     described = {field.name: field for field in schema.fields} if schema is not None else {}
     return {
-        after: FieldSchema(after, field.type, field.title, field.description)
+        after: msgspec.structs.replace(field, name=after)
         for before, after in names
         if (field := described.get(before)) is not None
     }

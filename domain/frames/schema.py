@@ -27,12 +27,16 @@ _KINDS: Mapping[ColumnType, frozenset[type]] = {
 
 
 class FieldSchema(msgspec.Struct, omit_defaults=True):
-    """One column: its name and type, and what people call it; members that were not sent are not sent back."""
+    """One column: its name and type, and what people call it; members that were not sent are not sent back.
+
+    `unit` is what its numbers are counted or measured in.
+    """
 
     name: str
     type: ColumnType
     title: str | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
+    unit: str | UnsetType | None = UNSET
 
 
 class FrameSchema(msgspec.Struct):

@@ -15,6 +15,10 @@ class InvalidFrame(InvalidBody, ValueError):
     """A frame is not one, or an operation would make it none: to a client a bad body, to a model a `ValueError`."""
 
 
+class UnknownColumn(KeyError):
+    """A frame has no column of a name; the message says which there are."""
+
+
 class Frame(msgspec.Struct, omit_defaults=True):
     """The wire shape `{columns, data, schema?}`: `data` is a list of rows, a cell any JSON value.
 
@@ -71,11 +75,11 @@ def _errors(frame: Frame, path: tuple[str | int, ...]) -> Iterator[FieldError]:
 
 
 def position(frame: Frame, name: str) -> int:
-    """Where a column stands. Raises `KeyError` naming those there are."""
+    """Where a column stands. Raises `UnknownColumn`, a `KeyError` naming those there are."""
     try:
         return frame.columns.index(name)
     except ValueError:
-        raise KeyError(f"no column {cut(name)!r} among {cut(', '.join(map(str, frame.columns)))}") from None
+        raise UnknownColumn(f"no column {cut(name)!r} among {cut(', '.join(map(str, frame.columns)))}") from None
 
 
 def positions(frame: Frame, names: str | Iterable[str]) -> list[int]:

@@ -41,7 +41,17 @@ def test_unknown_members_are_ignored_and_a_null_schema_is_none() -> None:
     assert frame == DataFrame([], [])
 
 
-@pytest.mark.parametrize("members", ['"title":null,"description":null', '"title":"Rain"', ""])
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"title":null,"description":null',
+        '"title":"Rain"',
+        "",
+        '"unit":"mm"',
+        '"title":"Rain","unit":"mm"',
+        '"unit":null',
+    ],
+)
 def test_what_is_said_of_a_column_comes_back_as_it_was_sent(members: str) -> None:
     field = '{"name":"a","type":"number"' + ("," + members if members else "") + "}"
     text = '{"columns":["a"],"data":[[1.5]],"schema":{"fields":[' + field + "]}}"
@@ -139,3 +149,52 @@ def test_half_a_character_names_its_cell() -> None:
 def test_a_column_name_that_is_no_text_for_json_is_refused() -> None:
     with pytest.raises(InvalidFrame, match="not JSON"):
         DataFrame(["\ud800"], []).encode()
+
+
+def measured() -> DataFrame:
+    """A frame with a unit."""
+    fields = [FieldSchema("place", "string"), FieldSchema("rain", "number", unit="mm")]
+    return DataFrame(["place", "rain"], [["a", 1.5], ["b", None]], FrameSchema(fields))
+
+
+OTHER = DataFrame(["place", "rain"], [["a", 9.5]], FrameSchema([FieldSchema("rain", "number", unit="inch")]))
+
+
+@pytest.mark.parametrize(
+    "name, made",
+    [
+        ("rain", measured().head(1)),
+        ("rain", measured().sort("rain")),
+        ("rain", measured().filter(lambda row: row["place"] == "a")),
+        ("rain", measured().select(["rain"])),
+        ("rain", measured().drop(["place"])),
+        ("rain", measured().fillna(0.0)),
+        ("rain", measured().dropna()),
+        ("rain", measured().apply(lambda cell: cell and cell + 1, "rain")),
+        ("rain", measured().add_column("more", [1, 2])),
+        ("rain", measured().concat(measured())),
+        ("rain", measured().deepcopy()),
+        ("rain", measured().with_schema()),
+        ("fall", measured().rename({"rain": "fall"})),
+        ("rain_x", measured().merge(OTHER, on=["place"])),
+        ("rain", DataFrame.decode(measured().encode())),
+        ("rain", DataFrame.from_parquet(measured().to_parquet() or b"")),
+    ],
+)
+def test_the_unit_of_a_column_stays_with_it(name: str, made: DataFrame) -> None:
+    assert made.schema is not None
+    field = made.schema.find(name)
+    assert field is not None
+    assert field.unit == "mm"
+
+
+def test_frames_that_are_merged_bring_their_units_along() -> None:
+    made = measured().merge(OTHER, on=["place"])
+    assert made.schema is not None
+    assert [(field.name, field.unit) for field in made.schema.fields][1:] == [("rain_x", "mm"), ("rain_y", "inch")]
+
+
+def test_clients_that_send_no_unit_see_none() -> None:
+    frame = DataFrame(["rain"], [[1.5]])
+    assert b"unit" not in frame.with_schema().encode()
+    assert b"unit" not in frame.with_schema().rename({"rain": "fall"}).encode()
