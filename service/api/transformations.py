@@ -1,0 +1,143 @@
+"""`/api/v1/transformations`: data in, a document out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+from litestar import MediaType, Request, Response, Router, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED
+
+from domain.transformations import Transformation
+from domain.transformations.definition import schema_of
+from domain.transformations.requests import Requests
+from domain.validation import problem, rejected
+from service.http.body import MOST_REQUEST_BYTES
+from service.http.conditional import header, is_unmodified
+from service.http.documented import documents
+from service.http.dto import check_content_type
+from service.http.parameters import header_parameter
+from service.http.query import no_parameters
+from service.http.reply import encoded
+from service.managers.transformations import Transformations
+
+AnyRequest = Request[Any, Any, Any]
+_NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+_REPLY_HEADERS = {
+    "ETag": "By what the result is known; none for rows of a resource",
+    "X-Transformation": "name@version",
+}
+
+
+class TransformationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A transformation as clients see it."""
+
+    name: str
+    title: str
+    version: str
+    description: str
+
+
+class TransformationSchema(msgspec.Struct, frozen=True, kw_only=True):
+    """What a transformation takes and gives, as JSON Schemas."""
+
+    data: dict[str, Any]
+    params: dict[str, Any]
+    output: dict[str, Any]
+
+
+def transformations_router(prefix: str, transformations: Transformations, tags: Sequence[str]) -> Router:
+    """The routes of transformations under `prefix`."""
+    views = [_view(requests.transformation) for requests in transformations.requests]
+
+    @get("/", summary="The transformations there are", operation_id="transformations_find_all", opt=documents())
+    async def find_all(request: AnyRequest) -> Response[list[TransformationView]]:
+        no_parameters(request.scope)
+        return encoded(views)
+
+    handlers = [find_all]
+    for requests in transformations.requests:
+        handlers += [_transform(transformations, requests), _schema(requests), _examples(requests.transformation)]
+    return Router(path=prefix, route_handlers=handlers, tags=list(tags))
+
+
+def _transform(transformations: Transformations, requests: Requests) -> HTTPRouteHandler:
+    transformation = requests.transformation
+
+    async def transform(request: AnyRequest) -> Response[Any]:
+        no_parameters(request.scope)
+        body = await request.body()
+        if not body:
+            raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
+        check_content_type(request)
+        asked = await transformations.asked(requests, body)
+        headers = {"x-transformation": transformation.label}
+        if asked.key is not None:
+            headers["etag"] = f'"{asked.key}"'
+            known = header(request.scope, b"if-none-match")
+            # A star is no result that the client could have.
+            if known is not None and known.strip() != "*" and is_unmodified(known, headers["etag"]):
+                return Response(b"", status_code=HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(await transformations.run(asked), media_type=MediaType.JSON, headers=headers)
+
+    said = documents(
+        bodies=list(requests.forms.values()),
+        examples=transformation.examples,
+        reply=transformation.output,
+        headers=_REPLY_HEADERS,
+        parameters=[header_parameter("If-None-Match", "The ETag of the result that the client has")],
+        errors=["404", "415", "422"],
+        others={"304": "The client has this result"},
+    )
+    return post(
+        f"/{transformation.name}",
+        status_code=HTTP_200_OK,
+        summary=transformation.title,
+        description=transformation.description or None,
+        operation_id=_operation(transformation),
+        request_max_body_size=MOST_REQUEST_BYTES,
+        opt=said,
+    )(transform)
+
+
+def _schema(requests: Requests) -> HTTPRouteHandler:
+    transformation = requests.transformation
+    params = _NOTHING if requests.params is None else schema_of(requests.params)
+    body = TransformationSchema(
+        data=schema_of(transformation.data), params=params, output=schema_of(transformation.output)
+    )
+
+    async def schema(request: AnyRequest) -> Response[TransformationSchema]:
+        no_parameters(request.scope)
+        return encoded(body)
+
+    return _read_only(transformation, "schema", "What it takes and gives", schema)
+
+
+def _examples(transformation: Transformation) -> HTTPRouteHandler:
+    async def examples(request: AnyRequest) -> Response[dict[str, Any]]:
+        no_parameters(request.scope)
+        return encoded(transformation.examples)
+
+    return _read_only(transformation, "examples", "Requests by name, ready to be sent", examples)
+
+
+def _read_only(
+    transformation: Transformation, verb: str, summary: str, handler: Callable[..., Any]
+) -> HTTPRouteHandler:
+    path = f"/{transformation.name}/${verb}"
+    name = f"{_operation(transformation)}_{verb}"
+    return get(path, summary=f"{transformation.title}: {summary}", operation_id=name, opt=documents())(handler)
+
+
+def _operation(transformation: Transformation) -> str:
+    return f"transformations_{transformation.name.replace('-', '_')}"
+
+
+def _view(transformation: Transformation) -> TransformationView:
+    return TransformationView(
+        name=transformation.name,
+        title=transformation.title,
+        version=transformation.version,
+        description=transformation.description,
+    )
