@@ -100,6 +100,13 @@ class InvalidQuery(Invalid):
     code = "invalid-query"
 
 
+class Incompatible(Invalid):
+    """Things that are to be put together do not fit; the message names them and the difference."""
+
+    code = "incompatible"
+    title = "Incompatible"
+
+
 class InvalidBody(Invalid):
     """A request body does not satisfy its schema; `errors` lists every invalid field."""
 

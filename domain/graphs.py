@@ -129,6 +129,20 @@ def _check_acyclic(nodes: Mapping[str, Node], found: Iterable[Edge]) -> None:
         ) from None
 
 
+def parts_of(id: str, found: Iterable[Edge]) -> set[str]:
+    """Everything that a job depends on, directly or not."""
+    parents: dict[str, list[str]] = {}
+    for edge in found:
+        parents.setdefault(edge.child, []).append(edge.parent)
+    parts: set[str] = set()
+    pending = [id]
+    while pending:
+        new = [parent for parent in parents.get(pending.pop(), ()) if parent not in parts]
+        parts.update(new)
+        pending += new
+    return parts
+
+
 def outcome(state: JobState) -> On | None:
     """What dependents see of an ended job: a success, a failure, or neither (canceled, skipped)."""
     if state is JobState.COMPLETED:

@@ -177,6 +177,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def lock(self, ids: Sequence[str]) -> None:
+        """Keep others from changing these jobs, until the transaction ends."""
+        ...
+
     async def lock_graphs(self, ids: Sequence[str]) -> None:
         """Keep others from ending any job of the graphs that these jobs are in, until the transaction ends."""
         ...
@@ -227,6 +231,10 @@ class JobStore(Protocol):
 
     async def result(self, job_id: str) -> bytes | None:
         """The result of a job as JSON, None when it has none."""
+        ...
+
+    async def count_waiting(self, limit: int) -> int:
+        """How many jobs wait, counted up to `limit`."""
         ...
 
     async def stats(self) -> list[QueueStats]:

@@ -89,7 +89,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 class IllegalTransition(Conflict):
-    """A job is not in a state in which this can be done to it."""
+    """Something, such as a job, is not in a state in which this can be done to it."""
 
 
 def check_transition(id: str, before: JobState, after: JobState) -> None:

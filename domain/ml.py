@@ -4,10 +4,12 @@ import enum
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from domain.entity import Ulid
 from domain.frames import DataFrame, FeatureCollection
+from domain.model_versions import UsedVersion
+from domain.validation import problem, rejected
 
 TRAIN, PREDICT = "ml.train", "ml.predict"
 """The kinds of the jobs."""
@@ -47,9 +49,14 @@ class TrainRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PredictRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of `$predict`; `artifact_id` is what a training has left."""
+    """The body of `$predict`.
 
-    artifact_id: Ulid
+    What predicts is either `artifact_id`, which a training has left, or `model`, a version of one: by its number
+    (`outbreak@3`), or by an alias (`outbreak@champion`).
+    """
+
+    artifact_id: Ulid | UnsetType = UNSET
+    model: Annotated[str, Meta(max_length=220)] | UnsetType = UNSET
     historic: DataFrame
     future: DataFrame
     geo: FeatureCollection | None = None
@@ -62,6 +69,14 @@ class ValidateTrain(TrainRequest, frozen=True, kw_only=True, tag_field="type", t
 
 class ValidatePredict(PredictRequest, frozen=True, kw_only=True, tag_field="type", tag="predict"):
     """The body of `$validate` that asks whether a prediction would be accepted."""
+
+
+def check_target(request: PredictRequest) -> None:
+    """Raise `InvalidBody` unless a request says once what is to predict."""
+    if request.artifact_id is UNSET and request.model is UNSET:
+        raise rejected([problem("missing", '"artifact_id" is required', ("artifact_id",), None)])
+    if request.artifact_id is not UNSET and request.model is not UNSET:
+        raise rejected([problem("conflict", 'give "artifact_id" or "model", not both', ("model",), request.model)])
 
 
 class Severity(enum.StrEnum):
@@ -82,35 +97,46 @@ class Diagnostic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Validation(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of `$validate`; valid means that nothing is an error."""
+    """The reply of `$validate`; valid means that nothing is an error. `model_version` is as in `Accepted`."""
 
     valid: bool
     diagnostics: list[Diagnostic]
+    model_version: UsedVersion | UnsetType = UNSET
 
 
-def validation_of(diagnostics: list[Diagnostic]) -> Validation:
+def validation_of(diagnostics: list[Diagnostic], used: UsedVersion | UnsetType = UNSET) -> Validation:
     """The reply that holds these findings."""
-    return Validation(valid=all(found.severity is not Severity.ERROR for found in diagnostics), diagnostics=diagnostics)
+    is_valid = all(found.severity is not Severity.ERROR for found in diagnostics)
+    return Validation(valid=is_valid, diagnostics=diagnostics, model_version=used)
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
-    """The reply of `$train` and `$predict`: the job, and the id under which its result will be found."""
+    """The reply of `$train` and `$predict`: the job, and the id under which its result will be found.
+
+    `model_version` is what predicts, for who has asked for a model.
+    """
 
     job_id: str
     artifact_id: str
     message: str
+    model_version: UsedVersion | UnsetType = UNSET
 
 
 class ModelJob(msgspec.Struct, frozen=True, kw_only=True):
     """The arguments of both kinds of jobs: ids, and the hash of the request as it was sent.
 
-    `config_id` is that of a training, `model_id` the training artifact of a prediction.
+    `config_id` is that of a training, `model_id` the training artifact of a prediction, and `model_version` the version
+    that it is, if that was asked for; or `model` is what is asked for when the job begins. `member` is the model of an
+    ensemble that runs alone.
     """
 
     artifact_id: str
     request: str
     config_id: str | None = None
     model_id: str | None = None
+    model_version: UsedVersion | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    member: str | UnsetType = UNSET
 
 
 class SampleQuery(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,9 @@ from domain.ml import Diagnostic, Period
 REQUEST_FILE, MODEL_FILE, OUTCOME_FILE = "request.json", "model", "outcome.json"
 """The request as it was sent, the content of the training artifact, and a `ModelOutcome`."""
 
+TRIAL_FOLDERS = ("train", "predict")
+"""Where the two requests of a trial on the past are."""
+
 
 FRAME_MEDIA_TYPE = "application/vnd.chapkit.dataframe+json"
 """What clients know the JSON of a DataFrame as."""
@@ -32,13 +35,36 @@ class Action(enum.StrEnum):
     PREDICT = "predict"
     VALIDATE_TRAIN = "validate_train"
     VALIDATE_PREDICT = "validate_predict"
+    JOIN_TRAININGS = "join_trainings"
+    COMBINE = "combine"
+    EVALUATE = "evaluate"
+    SCORE = "score"
+
+
+class PartFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What one of several jobs or members has left, as a file in the directory.
+
+    `name` is that of a member or a model; one that `is_failed` has left nothing. `held_out` is the file of its
+    predictions of what was held back, None without.
+    """
+
+    name: str
+    artifact_id: str
+    file: str | None = None
+    is_failed: bool = False
+    kind: ContentKind | None = None
+    cutoff: str | None = None
+    held_out: str | None = None
+    weight: float | None = None
+    job_id: str | None = None
 
 
 class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call of a model.
 
     `program` is a pickle of its `ModelProgram`, which never leaves this machine. `config` is the data of the
-    configuration as it is stored. `model` says what `MODEL_FILE` is, for a prediction.
+    configuration as it is stored. `model` says what `MODEL_FILE` is, for a prediction. `member` is the model of an
+    ensemble that runs alone; `parts` are what members, or the splits of a backtest, have left.
     """
 
     action: Action
@@ -49,6 +75,10 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     artifact_id: str
     bounds: Period = Period()
     model: ContentKind | None = None
+    member: str | None = None
+    parts: list[PartFile] = []
+    cutoffs: list[str] = []
+    horizon: int | None = None
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +99,8 @@ class ModelOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     `content` is the trained model, the predictions, or the workspace of a script that has failed (`is_failed`);
     `workspace` the one of a prediction that did not. `seconds` counts the model's own time. `exit_code`, `stdout` and
-    `stderr` are those of a script.
+    `stderr` are those of a script. `report` is said of the artifact besides; `parts` are the models of the members of
+    an ensemble that was trained in this very directory.
     """
 
     started_at: datetime
@@ -82,3 +113,5 @@ class ModelOutcome(msgspec.Struct, frozen=True, kw_only=True):
     stdout: str | None = None
     stderr: str | None = None
     diagnostics: list[Diagnostic] = []
+    report: dict[str, Any] = {}
+    parts: list[PartFile] = []

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from domain.entity import Entity
+from domain.model_versions import AliasMove
 from domain.orchestrator import Registered
 from domain.query import QueryOptions
 from domain.runs import Message, Run, RunEnd
@@ -193,6 +194,34 @@ class ConfigLinks(Protocol):
 
     async def forget(self, artifact_ids: Sequence[str]) -> None:
         """Take away the links of artifacts that are gone."""
+        ...
+
+
+class AliasHistory(Protocol):
+    """Everything that the aliases of models have pointed to, by the database's clock."""
+
+    async def now(self) -> datetime:
+        """The present moment."""
+        ...
+
+    async def last_number(self, model_id: str) -> int:
+        """The number of the latest version of a model, 0 without any."""
+        ...
+
+    async def moves(self, model_id: str, alias: str) -> list[AliasMove]:
+        """Everything an alias has pointed to, oldest first."""
+        ...
+
+    async def latest(self, model_ids: Sequence[str], as_of: datetime | None = None) -> list[AliasMove]:
+        """The latest move of each alias of these models, up to a moment; sorted by model and alias."""
+        ...
+
+    async def add(self, move: AliasMove) -> None:
+        """Have an alias point to something from now on. Raises `Conflict` for a moment that is taken."""
+        ...
+
+    async def forget(self, model_ids: Sequence[str]) -> None:
+        """Remove the versions and the aliases of models that are about to go."""
         ...
 
 

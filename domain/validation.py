@@ -31,6 +31,15 @@ def rejected(errors: Iterable[FieldError]) -> InvalidBody:
     return InvalidBody(f"Request validation failed: {first.msg}{where}{more}", errors=found)
 
 
+def under(errors: Iterable[FieldError], *path: str) -> list[FieldError]:
+    """What is wrong with a part of a body, as errors of the body that has it at `path`."""
+    start = "".join(f"/{part}" for part in path)
+    return [
+        msgspec.structs.replace(error, loc=("body", *path, *error.loc[1:]), pointer=start + (error.pointer or ""))
+        for error in errors
+    ]
+
+
 def problem(
     kind: str, message: str, path: tuple[str | int, ...], value: Any, allowed: tuple[Any, ...] | None = None
 ) -> FieldError:
@@ -82,7 +91,7 @@ def _whole(value: Any, kind: Any, path: tuple[str | int, ...], errors: list[Fiel
     try:
         msgspec.convert(value, kind, str_keys=True)
     except (msgspec.ValidationError, OverflowError) as error:
-        allowed = _choices(_bare(kind, value))
+        allowed = choices(kind, value)
         described = next((meta.description for meta in declared_meta(kind) if meta.description), None)
         message = f"Expected {described}" if described and isinstance(value, str) else _AT.sub("", str(error))
         errors.append(problem("value_error", message, path, value, allowed))
@@ -115,7 +124,9 @@ def _bare(kind: Any, value: Any) -> Any:
             return kind
 
 
-def _choices(kind: Any) -> tuple[Any, ...] | None:
+def choices(kind: Any, value: Any) -> tuple[Any, ...] | None:
+    """What `value` may be where only a few values are right; None where a rule decides."""
+    kind = _bare(kind, value)
     if typing.get_origin(kind) is typing.Literal:
         return typing.get_args(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):

@@ -13,7 +13,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     `concurrency` jobs run at a time, of those with a process of their own at most `processes`. `poll_seconds` is how
     often it looks for jobs that nobody has rung for. A lease of `lease_seconds` is kept for as long as the worker
     lives; a job that has lost its worker `max_losses` times is dead. A worker that stops lets its jobs go on for
-    `grace_seconds` before it hands them back.
+    `grace_seconds` before it hands them back. No more is taken on from clients while `max_waiting` jobs wait.
     """
 
     queues: tuple[str, ...] = ("default",)
@@ -23,6 +23,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 15.0
     max_losses: int = 3
     grace_seconds: float = 10.0
+    max_waiting: int = 1_000_000
 
     @property
     def risky_losses(self) -> int | None:
@@ -59,6 +60,7 @@ def check_options(options: WorkerOptions) -> None:
         "lease_seconds": (options.lease_seconds, 2.0),
         "max_losses": (options.max_losses, 1),
         "grace_seconds": (options.grace_seconds, 0.0),
+        "max_waiting": (options.max_waiting, 1),
     }
     for name, (value, low) in least.items():
         # So that what is no number at all is refused too.

@@ -14,13 +14,15 @@ from domain.graphs import GRAPHS
 from domain.health import HealthCheck
 from domain.jobs import DEFAULT_QUEUE, JOBS
 from domain.ml import ModelJob
+from domain.model_jobs import BacktestJob, EnsembleJob, EvaluateJob
+from domain.pipelines import job_of
 from domain.query import Resource
 from domain.registration import MLServiceInfo, ServiceInfo
 from domain.tasks import Task, Tasks
 from infra.database.table import bounds_of
 from infra.runners.models.program import modules_of_program, pack
-from infra.runners.models.tasks import predict, train
-from infra.runners.modules import Module
+from infra.runners.models.tasks import backtest, draw, ensemble, evaluate, pipeline, predict, promote, train
+from infra.runners.modules import Module, module_of
 from service.background import JobsDesign
 from service.choices import Choices
 from service.container import Design, ResourceDesign
@@ -33,10 +35,12 @@ from service.http.problems import on_http_exception, on_service_error, on_unexpe
 from service.http.running import Running
 from service.lifespan import Lifespan
 from service.managers.base import Manager
+from service.managers.model_versions import ModelVersions
 from service.modelling import ModelDesign, ModellingDesign
 from service.registration import Registering
 from service.routes import BackgroundPlan, ModelPlan, RoutePlan, all_routes
 from service.settings import Settings
+from service.transforming import transformation_plan
 
 
 def assemble(choices: Choices, settings: Settings) -> Service:
@@ -66,6 +70,8 @@ def assemble(choices: Choices, settings: Settings) -> Service:
         background=_background_plan(choices),
         code_revision=settings.code_revision,
         modelling=_model_plan(choices),
+        transformations=transformation_plan(choices, running),
+        charts=(choices.charts.path, choices.charts.tags) if choices.charts is not None else None,
     )
     app = Service(
         route_handlers=all_routes(plan),
@@ -127,13 +133,27 @@ def _model_tasks(choices: Choices) -> list[Task]:
     if plan is None:
         return []
     limits = {"timeout_seconds": plan.timeout_seconds, "memory_mib": plan.memory_mib}
-    return [msgspec.structs.replace(task, args=ModelJob, is_internal=True, **limits) for task in (train, predict)]
+    kinds = {train: ModelJob, predict: ModelJob, ensemble: EnsembleJob, evaluate: EvaluateJob, backtest: BacktestJob}
+    wholes = {ensemble, backtest}
+    made = [
+        msgspec.structs.replace(task, args=args, is_internal=True, is_whole=task in wholes, **limits)
+        for task, args in kinds.items()
+    ]
+    if choices.models is not None:
+        made.append(msgspec.structs.replace(promote, is_internal=True))
+    if choices.pipelines:
+        made += [
+            msgspec.structs.replace(pipeline, args=job_of(choices.pipelines)),
+            msgspec.structs.replace(draw, is_internal=True),
+        ]
+    return made
 
 
 def _model_modules(choices: Choices) -> tuple[Module, ...]:
     if choices.ml is None or choices.config is None:
         return ()
-    return tuple(modules_of_program(choices.ml.runner, choices.config.schema.kind))
+    modules = modules_of_program(choices.ml.runner, choices.config.schema.kind)
+    return tuple(dict.fromkeys([*modules, *(module_of(one.load.__module__) for one in choices.pipelines)]))
 
 
 def _modelling_design(choices: Choices) -> ModellingDesign | None:
@@ -148,6 +168,7 @@ def _modelling_design(choices: Choices) -> ModellingDesign | None:
             modules=_model_modules(choices),
             info=choices.info,
             start_method=choices.jobs.start_method if choices.jobs is not None else "auto",
+            pipelines=tuple(choices.pipelines),
         )
     return ModellingDesign(
         configs=config.resource if config is not None else None,
@@ -155,16 +176,19 @@ def _modelling_design(choices: Choices) -> ModellingDesign | None:
         artifacts=artifacts.resource if artifacts is not None else None,
         hierarchy=artifacts.hierarchy if artifacts is not None else None,
         model=model,
+        models=choices.models.resource if choices.models is not None else None,
     )
 
 
 def _model_plan(choices: Choices) -> ModelPlan:
-    plans = {"configs": choices.config, "artifacts": choices.artifacts, "ml": choices.ml}
+    plans = {"configs": choices.config, "artifacts": choices.artifacts, "ml": choices.ml, "models": choices.models}
     return ModelPlan(
         configs=choices.config.resource if choices.config is not None else None,
         schema=choices.config.schema if choices.config is not None else None,
         artifacts=choices.artifacts.resource if choices.artifacts is not None else None,
+        models=choices.models.resource if choices.models is not None else None,
         is_linking=choices.artifacts is not None and choices.artifacts.is_linking,
+        is_keeping_charts=choices.artifacts is not None and choices.artifacts.permissions.create,
         ml_path=choices.ml.path if choices.ml is not None else None,
         jobs_path=choices.jobs.path if choices.jobs is not None else "",
         tags={name: plan.tags for name, plan in plans.items() if plan is not None},
@@ -229,12 +253,21 @@ def _dependencies(choices: Choices, running: Running) -> dict[str, Provide]:
     if choices.jobs is not None:
         for name in ("jobs", "graphs", "schedules"):
             provided[name] = Provide(_background_manager(running, name), sync_to_thread=False)
+    if choices.models is not None:
+        provided["model_versions"] = Provide(_model_versions(running), sync_to_thread=False)
     return {**provided, "service_info": Provide(provide_info, sync_to_thread=False)}
 
 
 def _manager(running: Running, name: str) -> Callable[[], Manager[Any]]:
     def provide() -> Manager[Any]:
         return running.manager(name)
+
+    return provide
+
+
+def _model_versions(running: Running) -> Callable[[], ModelVersions]:
+    def provide() -> ModelVersions:
+        return running.modelling.versions
 
     return provide
 

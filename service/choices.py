@@ -18,12 +18,15 @@ from domain.graphs import GRAPHS
 from domain.health import HealthCheck
 from domain.hierarchy import ArtifactHierarchy
 from domain.jobs import JOBS, Retention
+from domain.model_versions import Model
 from domain.models import ModelRunner
 from domain.orchestrator import RegistrationOptions
+from domain.pipelines import Pipeline
 from domain.query import Resource
 from domain.registration import MLServiceInfo, ServiceInfo
 from domain.schedules import ScheduledTask
 from domain.tasks import Task
+from domain.transformations import Transformation
 from domain.workers import WorkerOptions
 from infra.database.engine import DatabaseOptions
 from service.http.crud import Operation, Permissions
@@ -88,6 +91,31 @@ class MLPlan(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
 
 
+class ModelsPlan(msgspec.Struct, frozen=True):
+    """What `with_models` was told."""
+
+    resource: Resource[Model]
+    permissions: Permissions
+    tags: tuple[str, ...]
+
+
+class TransformationsPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `with_transformations` was told."""
+
+    items: tuple[Transformation, ...]
+    path: str
+    max_threads: int
+    max_rows: int
+    tags: tuple[str, ...]
+
+
+class ChartsPlan(msgspec.Struct, frozen=True):
+    """What `with_charts` was told."""
+
+    path: str
+    tags: tuple[str, ...]
+
+
 @dataclass
 class Choices:
     """Everything that a service is made of. `folder` is that of the module that builds it."""
@@ -112,8 +140,12 @@ class Choices:
     config: ConfigPlan | None = None
     artifacts: ArtifactPlan | None = None
     ml: MLPlan | None = None
+    pipelines: list[Pipeline] = field(default_factory=list)
+    models: ModelsPlan | None = None
     registration: RegistrationOptions | None = None
     apps: list[StaticApp] = field(default_factory=list)
+    transformations: TransformationsPlan | None = None
+    charts: ChartsPlan | None = None
 
     def background_resources(self) -> list[Resource[Any]]:
         """The resources of background work, of which only schedules are changed like others."""
@@ -129,7 +161,7 @@ class Choices:
             raise Misconfigured(f"with_crud({name}) needs a database: call with_database() on the builder")
         if self.jobs is not None and self.database is None:
             raise Misconfigured("with_jobs() and with_tasks() need a database: call with_database() on the builder")
-        if self.schedules is not None and not self.tasks:
+        if self.schedules is not None and not self.tasks and not self.pipelines:
             raise Misconfigured("with_schedules() has nothing to schedule: call with_tasks(…) on the builder")
         self._check_model()
         for kind, values in self._names():
@@ -153,10 +185,22 @@ class Choices:
                     )
             if not isinstance(self.info, MLServiceInfo):
                 raise Misconfigured("with_ml() needs an MLServiceInfo as the info of the builder")
+        elif self.models is not None:
+            raise Misconfigured("with_models() needs a model to have versions of: call with_ml(…) on the builder")
+        self._check_pipelines()
+
+    def _check_pipelines(self) -> None:
+        names = [pipeline.name for pipeline in self.pipelines]
+        if names and (self.ml is None or self.models is None):
+            raise Misconfigured("with_pipelines() needs a model and its versions: call with_ml(…) and with_models()")
+        for name in names:
+            if names.count(name) > 1:
+                raise Misconfigured(f"two pipelines have the name {name!r}: give each its own")
 
     def model_resources(self) -> list[tuple[Resource[Any], Permissions]]:
-        """Configurations and artifacts, with what is allowed."""
-        return [(plan.resource, plan.permissions) for plan in (self.config, self.artifacts) if plan is not None]
+        """Configurations, artifacts and models, with what is allowed."""
+        plans = (self.config, self.artifacts, self.models)
+        return [(plan.resource, plan.permissions) for plan in plans if plan is not None]
 
     def _names(self) -> Iterator[tuple[str, list[str]]]:
         own = [*(item.resource for item in self.resources), *self.background_resources()]

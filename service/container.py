@@ -29,7 +29,9 @@ from infra.database.sqlite import SqliteEngine
 from infra.storage.local import LocalStorage
 from infra.telemetry.logging import configure_logging
 from service.background import JobsDesign, Opened, open_background
+from service.drawing import drawing
 from service.managers.base import Manager
+from service.managers.charts import Charts
 from service.managers.hooks import Hooks
 from service.managers.modelling import Modelling
 from service.managers.storage import References
@@ -84,6 +86,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     background: Opened | None = None
     modelling: Modelling | None = None
     storage: Storage | None = None
+    charts: Charts | None = None
     reference_sources: tuple[References, ...] = ()
 
     async def references(self) -> AsyncIterator[Reference]:
@@ -114,7 +117,9 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
     """
     engine = make_engine(settings, design)
     if engine is None:
-        yield Container(database=None, managers={}, secret=_own_secret(settings) or secrets.token_bytes(32))
+        async with drawing() as charts:
+            secret = _own_secret(settings) or secrets.token_bytes(32)
+            yield Container(database=None, managers={}, secret=secret, charts=charts)
         return
     try:
         await engine.start()
@@ -124,7 +129,6 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
             modelling = await _modelling(stack, engine, settings, design)
             background = await _background(stack, engine, settings, design, modelling.hooks if modelling else {})
             managers = {item.resource.name: _manager(engine, item) for item in design.resources}
-            jobs = background.managers.jobs if background else None
             yield Container(
                 database=engine,
                 managers={
@@ -134,8 +138,9 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
                 },
                 secret=_own_secret(settings) or await shared_secret(engine, "cursors"),
                 background=background,
-                modelling=modelling.with_jobs(jobs) if modelling else None,
+                modelling=modelling.with_jobs(background.managers if background else None) if modelling else None,
                 storage=LocalStorage(settings.storage) if modelling else None,
+                charts=await stack.enter_async_context(drawing()),
                 reference_sources=_references(engine) if modelling else (),
             )
     finally:

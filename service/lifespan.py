@@ -58,7 +58,7 @@ class Lifespan:
         async with open_container(self._settings, self._design) as container:
             self.container = container
             background = container.background.managers if container.background is not None else None
-            running.open(container.managers, container.secret, background, container.modelling)
+            running.open(container.managers, container.secret, background, container.modelling, container.charts)
             # A new one for each run: it belongs to the event loop it is first waited for in.
             running.draining = asyncio.Event()
             try:

@@ -1,6 +1,6 @@
 """Puts together what a service with a model has: configurations, artifacts, and the model itself."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -13,26 +13,47 @@ from domain.configs import Config, ConfigSchema
 from domain.hierarchy import ArtifactHierarchy
 from domain.job_ports import RunHooks
 from domain.ml import PREDICT, TRAIN, Period
-from domain.models import ModelRunner
+from domain.model_jobs import BACKTEST, ENSEMBLE, EVALUATE
+from domain.model_versions import VERSIONS, Model, ModelVersion
+from domain.models import EnsembleRunner, ModelRunner
+from domain.pipelines import DRAW, PIPELINE, PROMOTE, Pipeline
 from domain.query import Resource
 from domain.registration import MLServiceInfo
 from domain.storage import Storage
 from infra.database.artifacts import ArtifactRows, Artifacts
 from infra.database.configs import ConfigLinks, Configs
 from infra.database.engine import DatabaseEngine
+from infra.database.model_versions import AliasHistory
+from infra.database.model_versions import Models as ModelTable
+from infra.database.model_versions import ModelVersions as VersionTable
 from infra.database.repository import PiccoloRepository
 from infra.database.table import bounds_of
+from infra.runners.models.gathering import pack_pipeline
 from infra.runners.models.tasks import validate
 from infra.runners.modules import Module
 from infra.runners.process import ProcessRunner
 from infra.storage.local import LocalStorage
 from infra.storage.scratch import Scratch
+from service.managers.artifact_uses import ArtifactUses
 from service.managers.artifacts import ArtifactManager
+from service.managers.background import Background
+from service.managers.backtest_runs import BacktestRuns, EvaluateRuns
+from service.managers.backtests import Backtests
+from service.managers.charts import ArtifactCharts
 from service.managers.configs import ConfigManager
-from service.managers.jobs import Jobs
+from service.managers.draw_runs import DrawRuns
+from service.managers.ensemble_runs import EnsembleRuns
 from service.managers.ml import Models
-from service.managers.model_runs import ModelRuns
+from service.managers.model_artifacts import ModelArtifacts
+from service.managers.model_graphs import EnsembleGraphs
+from service.managers.model_runs import ModelRuns, SingleRuns
+from service.managers.model_versions import ModelVersions
 from service.managers.modelling import Modelling
+from service.managers.models import ModelManager
+from service.managers.pipeline_runs import PipelineRuns, PromoteRuns
+from service.managers.pipelines import Pipelines
+from service.managers.promotions import Promotions
+from service.managers.targets import Targets
 
 # Whatever is put into storage is done with it long before.
 _LEFT_BEHIND = timedelta(hours=24)
@@ -46,16 +67,23 @@ class ModelDesign(msgspec.Struct, frozen=True, kw_only=True):
     modules: tuple[Module, ...]
     info: MLServiceInfo
     start_method: str = "auto"
+    pipelines: tuple[Pipeline, ...] = ()
+
+    @property
+    def bounds(self) -> Period:
+        """The horizons that it is made for."""
+        return Period(self.info.min_prediction_periods, self.info.max_prediction_periods)
 
 
 class ModellingDesign(msgspec.Struct, frozen=True, kw_only=True):
-    """What `with_config`, `with_artifacts` and `with_ml` were told, each None without it."""
+    """What `with_config`, `with_artifacts`, `with_ml` and `with_models` were told, each None without it."""
 
     configs: Resource[Config] | None = None
     schema: ConfigSchema | None = None
     artifacts: Resource[Artifact] | None = None
     hierarchy: ArtifactHierarchy | None = None
     model: ModelDesign | None = None
+    models: Resource[Model] | None = None
 
 
 class OpenedModelling:
@@ -75,41 +103,74 @@ class OpenedModelling:
         self._scratch = scratch
         self._processes: ProcessRunner | None = None
         links = ConfigLinks(engine)
-        self.artifacts = _artifacts(engine, design, storage, links)
+        registry = Registry(engine, design.models) if design.models is not None else None
+        self.artifacts = _artifacts(engine, design, storage, links, registry)
         self.configs = _configs(engine, design, links, self.artifacts)
-        self._runs: ModelRuns | None = None
+        self.charts: ArtifactCharts | None = None
+        if self.artifacts is not None:
+            self.charts = ArtifactCharts(self.artifacts, storage, code_revision=code_revision)
+        self._made: ModelArtifacts | None = None
         if design.model is not None:
-            assert self.configs is not None
             assert self.artifacts is not None
-            self._runs = ModelRuns(
-                design.model.program,
-                self.configs,
-                self.artifacts,
-                storage,
-                scratch,
-                secret,
-                bounds=Period(design.model.info.min_prediction_periods, design.model.info.max_prediction_periods),
-                code_revision=code_revision,
-            )
+            self._made = ModelArtifacts(self.artifacts, storage, secret, code_revision=code_revision)
+        self.hooks: dict[str, RunHooks] = {}
+        self.versions: ModelVersions | None = None
+        if registry is not None:
+            assert self.artifacts is not None
+            assert self._made is not None
+            self.versions = registry.opened(self.artifacts, self._made)
+        self._engine = engine
+        if design.model is not None:
+            self._surround(design.model)
 
-    @property
-    def hooks(self) -> Mapping[str, RunHooks]:
-        """What surrounds the jobs of the model, by kind."""
-        return {} if self._runs is None else {TRAIN: self._runs, PREDICT: self._runs}
+    def _surround(self, model: ModelDesign) -> None:
+        """Have the jobs of the model surrounded by what they need."""
+        assert self.configs is not None
+        assert self._made is not None
+        runs = ModelRuns(model.program, self.configs, self._made, self._scratch, bounds=model.bounds)
+        single = SingleRuns(runs, self.versions)
+        self.hooks |= {
+            TRAIN: single,
+            PREDICT: single,
+            ENSEMBLE: EnsembleRuns(runs),
+            EVALUATE: EvaluateRuns(runs),
+            BACKTEST: BacktestRuns(runs),
+        }
+        if self.charts is not None and self.artifacts is not None:
+            self.hooks[DRAW] = DrawRuns(self.charts, self.artifacts)
+        if self.versions is not None:
+            self.hooks[PROMOTE] = PromoteRuns(Promotions(self.versions, self._made, self._engine))
 
     @property
     def managers(self) -> dict[str, Any]:
         """Those that are read and changed as resources are, by name."""
-        found = (self.configs, self.artifacts)
+        found = (self.configs, self.artifacts, self.versions.models if self.versions is not None else None)
         return {manager.resource.name: manager for manager in found if manager is not None}
 
-    def with_jobs(self, jobs: Jobs | None) -> Modelling:
+    def with_jobs(self, background: Background | None) -> Modelling:
         """Everything, now that there are jobs."""
-        models = None
+        models = backtests = None
         model = self._design.model
-        if model is not None and self._runs is not None and jobs is not None:
+        if model is not None and self._made is not None and background is not None:
             assert self.configs is not None
             assert self.artifacts is not None
+            graphs = None
+            if isinstance(model.runner, EnsembleRunner):
+                graphs = EnsembleGraphs(model.runner, self.configs, self._made, background.graphs)
+            backtests = Backtests(self.configs, self._storage, background.graphs, model.bounds)
+            if model.pipelines:
+                pipelines = Pipelines(
+                    {one.name: one for one in model.pipelines},
+                    self.configs,
+                    self.artifacts,
+                    self._storage,
+                    graphs,
+                    backtests,
+                    background.graphs,
+                )
+                programs = {one.name: pack_pipeline(one) for one in model.pipelines}
+                # Workers begin later, and look here.
+                self.hooks[PIPELINE] = PipelineRuns(pipelines, programs, self._scratch)
             self._processes = ProcessRunner([validate], modules=model.modules, start_method=model.start_method)
             models = Models(
                 model.runner,
@@ -117,14 +178,22 @@ class OpenedModelling:
                 model.info,
                 self.configs,
                 self.artifacts,
-                jobs,
-                self._runs,
+                background.jobs,
+                graphs,
+                Targets(model.runner, self._made, self.versions),
                 self._storage,
                 self._scratch,
                 self._processes,
                 validate,
             )
-        return Modelling(opened_configs=self.configs, opened_artifacts=self.artifacts, opened_models=models)
+        return Modelling(
+            opened_configs=self.configs,
+            opened_artifacts=self.artifacts,
+            opened_models=models,
+            opened_versions=self.versions,
+            opened_backtests=backtests,
+            opened_charts=self.charts,
+        )
 
     async def close(self) -> None:
         """End the processes that have answered questions."""
@@ -154,14 +223,37 @@ async def open_modelling(
         await room.close()
 
 
+class Registry:
+    """Where models and their versions are kept, before there is anything to make them of."""
+
+    def __init__(self, engine: DatabaseEngine, models: Resource[Model]) -> None:
+        self._engine = engine
+        self._resource = models.bounded(bounds_of(ModelTable))
+        self._versions = VERSIONS.bounded(bounds_of(VersionTable))
+        self._history = AliasHistory(engine)
+        self._model_rows: PiccoloRepository[Model] = PiccoloRepository(self._resource, ModelTable, engine)
+        self._version_rows: PiccoloRepository[ModelVersion] = PiccoloRepository(self._versions, VersionTable, engine)
+        self.uses = ArtifactUses(self._model_rows, self._version_rows, self._history)
+
+    def opened(self, artifacts: ArtifactManager, made: ModelArtifacts) -> ModelVersions:
+        """The manager of versions."""
+        models = ModelManager(self._model_rows, self._version_rows, self._history, self._engine, self._resource)
+        return ModelVersions(models, self._version_rows, self._history, self._engine, artifacts, made, self._versions)
+
+
 def _artifacts(
-    engine: DatabaseEngine, design: ModellingDesign, storage: Storage, links: ConfigLinks
+    engine: DatabaseEngine,
+    design: ModellingDesign,
+    storage: Storage,
+    links: ConfigLinks,
+    registry: Registry | None,
 ) -> ArtifactManager | None:
     if design.artifacts is None:
         return None
     resource = design.artifacts.bounded(bounds_of(Artifacts))
     repository: PiccoloRepository[Artifact] = PiccoloRepository(resource, Artifacts, engine)
-    return ArtifactManager(resource, repository, engine, ArtifactRows(engine), links, storage, design.hierarchy)
+    uses = registry.uses if registry is not None else None
+    return ArtifactManager(resource, repository, engine, ArtifactRows(engine), links, storage, design.hierarchy, uses)
 
 
 def _configs(

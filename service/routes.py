@@ -13,24 +13,31 @@ from domain.configs import Config, ConfigSchema
 from domain.graphs import Graph
 from domain.health import HealthCheck
 from domain.jobs import Job
+from domain.model_versions import Model
 from domain.query import Resource
 from domain.registration import ServiceInfo
 from domain.schedules import ScheduledTask
+from service.api.aliases import aliases_router
 from service.api.apps import apps_router
 from service.api.artifacts import artifacts_router
+from service.api.charts import charts_router
 from service.api.configs import config_links_router
 from service.api.graphs import graphs_router
 from service.api.health import Probe, health_router
 from service.api.job_streams import job_streams_router
 from service.api.jobs import EXAMPLE, STATUS_FILTER, jobs_router
 from service.api.ml import ml_router
+from service.api.model_versions import model_versions_router
 from service.api.schedules import schedules_router
 from service.api.system import info_router, system_router
 from service.api.tasks import tasks_router
+from service.api.transformations import transformations_router
+from service.api.visualizations import visualizations_router
 from service.http.crud import Operation, Permissions, crud_router
 from service.http.docs_page import docs_router
 from service.http.documented import Described
 from service.http.running import Running
+from service.managers.transformations import Transformations
 
 _READ_ONLY = Permissions(create=False, update=False, delete=False)
 
@@ -46,15 +53,25 @@ class BackgroundPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Where configurations, artifacts and the model are, each None without it."""
+    """Where configurations, artifacts, the model and its versions are, each None without it."""
 
     configs: Resource[Config] | None = None
     schema: ConfigSchema | None = None
     artifacts: Resource[Artifact] | None = None
+    models: Resource[Model] | None = None
     is_linking: bool = False
+    is_keeping_charts: bool = True
     ml_path: str | None = None
     jobs_path: str = ""
     tags: Mapping[str, Sequence[str]] = {}
+
+
+class TransformationPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The transformations of a service, and where they are."""
+
+    path: str
+    transformations: Transformations
+    tags: Sequence[str]
 
 
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +87,8 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     background: BackgroundPlan | None = None
     code_revision: str | None = None
     modelling: ModelPlan = ModelPlan()
+    transformations: TransformationPlan | None = None
+    charts: tuple[str, Sequence[str]] | None = None
 
 
 def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
@@ -93,11 +112,18 @@ def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
                 schema=_own_schema(resource, plan.modelling),
             )
         )
-    described = [Described(*item) for item in plan.resources]
+    named = plan.modelling.models
+    described = [Described(*item, is_named=named is not None and item[0].name == named.name) for item in plan.resources]
     if plan.background is not None:
         handlers += _background_routes(plan.background, plan.running)
         described += _described(plan.background)
     handlers += _model_routes(plan.modelling, plan.running)
+    if plan.transformations is not None:
+        given = plan.transformations
+        handlers.append(transformations_router(given.path, given.transformations, given.tags))
+    if plan.charts is not None:
+        path, chart_tags = plan.charts
+        handlers.append(visualizations_router(path, plan.running, chart_tags))
     handlers += plan.routers
     handlers.append(docs_router(plan.info, described, has_root=_has_root(plan.routers)))
     return handlers
@@ -142,8 +168,13 @@ def _model_routes(plan: ModelPlan, running: Running) -> list[ControllerRouterHan
     if plan.artifacts is not None:
         tags = [*plan.tags["artifacts"]]
         handlers.append(artifacts_router(plan.artifacts.path, running, tags, has_configs=plan.is_linking))
+        handlers.append(charts_router(plan.artifacts.path, running, tags, is_keeping=plan.is_keeping_charts))
     if plan.ml_path is not None:
         handlers.append(ml_router(plan.ml_path, plan.jobs_path, running, [*plan.tags["ml"]]))
+    if plan.models is not None:
+        tags = [*plan.tags["models"]]
+        handlers.append(model_versions_router(plan.models.path, running, tags))
+        handlers.append(aliases_router(plan.models.path, running, tags))
     return handlers
 
 

@@ -54,7 +54,9 @@ async def _work(
             raise Misconfigured("the service has no jobs: call with_tasks(…) on its builder")
         options = _options(background.options, queues, concurrency)
         # A task may use the managers of its app, which here is not served.
-        app.running.open(container.managers, container.secret, background.managers, container.modelling)
+        app.running.open(
+            container.managers, container.secret, background.managers, container.modelling, container.charts
+        )
         worker = background.make_worker(options)
         stopper.worker = worker
         with _beating(heartbeat):

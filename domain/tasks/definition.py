@@ -19,7 +19,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     `is_process` says that it runs in a process of its own. `concurrency_key` and `unique_key` may hold `{argument}`.
     `args` is the Struct of its arguments, None when it takes none; `takes_job` that it wants the `RunningJob`.
-    One that `is_internal` is submitted by the service itself, and clients do not see it.
+    One that `is_internal` is submitted by the service itself, and clients do not see it. Who cancels the job of one
+    that `is_whole` cancels what it depends on, too: those jobs are parts of it.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     permanent: tuple[type[BaseException], ...]
     description: str
     is_internal: bool = False
+    is_whole: bool = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function itself, as if it were no task."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from piccolo.columns import JSONB, BigInt, Integer, Varchar
 
 from domain.fsck import Reference
+from domain.model_jobs import WITH_REQUEST
 from infra.database.engine import DatabaseEngine
 from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments
@@ -91,7 +92,7 @@ class RequestReferences:
             arguments = Arguments(self._engine.dialect)
             rows = await self._engine.fetch(
                 f"SELECT id, {request} FROM millrace_jobs WHERE id > {arguments.bind(last)} "
-                f"AND kind IN ('ml.train', 'ml.predict') ORDER BY id LIMIT {_BATCH}",
+                f"AND kind IN ({', '.join(map(arguments.bind, WITH_REQUEST))}) ORDER BY id LIMIT {_BATCH}",
                 *arguments.values,
             )
             for id, sha256 in rows:

@@ -5,6 +5,7 @@ from pathlib import Path
 from infra.database.artifacts import Artifacts
 from infra.database.configs import ConfigArtifacts, Configs
 from infra.database.jobs.tables import Graphs, JobEdges, JobEvents, JobLogs, Jobs, Workers
+from infra.database.model_versions import AliasMoves, Models, ModelVersions
 from infra.database.piccolo_environment import MigrationApp
 from infra.database.schedules import Schedules, Ticks
 from infra.database.secrets import Secrets
@@ -14,6 +15,7 @@ PRODUCT = MigrationApp(
     tables=(
         *(Secrets, Jobs, JobEvents, JobLogs, JobEdges, Graphs, Workers, Schedules, Ticks),
         *(Configs, Artifacts, ConfigArtifacts),
+        *(Models, ModelVersions, AliasMoves),
     ),
     directory=Path(__file__).parent / "migrations",
 )

@@ -12,6 +12,8 @@ import typer
 from domain.errors import Misconfigured, ServiceError
 from service.cli import (
     artifact,
+    backtest,
+    chart,
     doctor,
     init,
     jobs,
@@ -46,6 +48,8 @@ commands.add_typer(migrate.commands, name="migrate")
 commands.add_typer(migrations.commands, name="migrations")
 commands.add_typer(storage.commands, name="storage")
 commands.add_typer(artifact.commands, name="artifact")
+commands.command(name="chart")(chart.chart)
+commands.command(name="backtest")(backtest.backtest)
 commands.add_typer(mlproject.commands, name="mlproject")
 commands.command(name="test")(trial.drive)
 commands.command(name="routes")(routes.routes)

@@ -1,4 +1,4 @@
-"""Three requests to try on a service, made from what its first resource and its first task look like."""
+"""Three requests to try on a service, made from what its first resource, its first task or its model look like."""
 
 import re
 import time
@@ -29,6 +29,7 @@ def suggestions(app: Service, url: str) -> list[str]:
     if (run := _of_tasks(app, offered, url)) is not None:
         # What lists and what makes; a search is for those who know what there is.
         found = [*dict.fromkeys([*found[:1], *found[-1:]]), run]
+    found += _of_model(offered, url)
     general = ["/health", "/api/v1/system", "/api/v1/info", "/openapi.json", "/docs"]
     found += [_curl(f"{url}{path}") for path in general if ("GET", path) in offered]
     return found[:3]
@@ -60,6 +61,17 @@ def _of_tasks(app: Service, offered: set[tuple[str, str]], url: str) -> str | No
     if kind is None:
         return None
     return _post(f"{url}{doors[0].replace('{name}', kind)}", {"args": args} if args else {})
+
+
+def _of_model(offered: set[tuple[str, str]], url: str) -> list[str]:
+    """What the model can be told, what it learns from, and what it has done."""
+    paths = sorted(path for method, path in offered if method == "GET")
+    samples = [path for path in paths if path.endswith("/$generate-sample-data")]
+    if not samples:
+        return []
+    told = [path for path in paths if path.endswith("/configs/$schema")]
+    done = [f"{path}?fields=kind,status" for path in paths if path.endswith("/jobs")]
+    return [_curl(f"{url}{path}") for path in [*told, f"{samples[0]}?kind=train&num_periods=3", *done]]
 
 
 def _list_query(resource: Resource[Any]) -> str:

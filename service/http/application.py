@@ -31,6 +31,7 @@ from service.http.apps import StaticApps, path_of
 from service.http.problems import MEDIA_TYPE, allowed_methods, problem_bytes
 from service.http.running import Running
 from service.managers.artifacts import ArtifactManager
+from service.managers.backtests import Backtests
 from service.managers.base import Manager
 from service.managers.configs import ConfigManager
 from service.managers.graphs import GraphManager
@@ -92,8 +93,13 @@ class Service(Litestar):
 
     @property
     def models(self) -> Models:
-        """The model of the service, while it runs; needs `with_ml`."""
+        """The model of the service, while it runs; needs `with_ml`. So does `backtests`."""
         return self.running.modelling.models
+
+    @property
+    def backtests(self) -> Backtests:
+        """Where models are tried on the past, while the service runs."""
+        return self.running.modelling.backtests
 
     def manager(self, resource: Resource[EntityT]) -> Manager[EntityT]:
         """The manager of a resource, while the app runs."""

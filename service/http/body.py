@@ -13,6 +13,9 @@ from domain.query.fields import WrongValue, to_utc
 from domain.validation import invalid_fields, problem, rejected
 from service.http.dto import check_content_type
 
+MOST_REQUEST_BYTES = 256 * 1024**2
+"""How large a request with frames may be."""
+
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
@@ -36,11 +39,16 @@ async def read_large_body(request: Request[Any, Any, Any], kind: Any) -> tuple[A
     if not body:
         raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
     check_content_type(request)
+    return decoded_large_body(body, kind), body
+
+
+def decoded_large_body(body: bytes, kind: Any) -> Any:
+    """A body that may be very large as a `kind`, read as fast as can be. Raises `InvalidBody` with every error."""
     try:
-        return msgspec.json.decode(body, type=kind), body
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, RecursionError, ValueError):
         # What is wrong is found the slow way.
-        return decoded_body(body, kind), body
+        return decoded_body(body, kind)
 
 
 def decoded_body(body: bytes, kind: type[StructT]) -> StructT:

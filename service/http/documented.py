@@ -19,7 +19,7 @@ class Described(msgspec.Struct, frozen=True):
     """A resource as the document needs it.
 
     `tags` None is its name. Its list takes `parameters` besides, and there are more `lists`, as verb and summary.
-    `example` is an entity, None for one that is guessed.
+    `example` is an entity, None for one that is guessed. `is_named` says that its ids may be names.
     """
 
     resource: Resource[Any]
@@ -29,6 +29,7 @@ class Described(msgspec.Struct, frozen=True):
     parameters: Sequence[Json] = ()
     lists: Sequence[tuple[str, str]] = ()
     example: Json | None = None
+    is_named: bool = False
 
     @property
     def models(self) -> list[type[msgspec.Struct]]:
@@ -42,7 +43,9 @@ class Documented(msgspec.Struct, frozen=True, kw_only=True):
     """What one operation takes and answers, beyond what its signature says.
 
     `errors` are statuses, `others` those of further replies, which have no body, with what they mean. `has_location`
-    says that the reply names what was made.
+    says that the reply names what was made. There may be several `bodies` to choose from, with `examples` by name;
+    `reply` is the type of what is answered when the signature does not have it, `headers` those of that reply. It may
+    also come as one of the `media_types`.
     """
 
     body: type[msgspec.Struct] | None = None
@@ -52,6 +55,11 @@ class Documented(msgspec.Struct, frozen=True, kw_only=True):
     errors: Sequence[str] = ()
     others: Mapping[str, str] = {}
     has_location: bool = False
+    bodies: Sequence[type[msgspec.Struct]] = ()
+    examples: Mapping[str, Any] = {}
+    reply: Any = None
+    headers: Mapping[str, str] = {}
+    media_types: Sequence[str] = ()
 
 
 def documents(**members: Any) -> dict[str, Any]:

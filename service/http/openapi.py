@@ -3,7 +3,8 @@
 The schemas are msgspec's own, so what the document says is what the decoder enforces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -34,13 +35,21 @@ def openapi_document(
         paths |= {path: theirs.pop(path) for path in own}
     paths |= theirs
     models += [said.body for _, _, said in documented if said.body is not None]
+    chosen = [kind for _, _, said in documented for kind in (*said.bodies, said.reply) if kind is not None]
     _, schemas = msgspec.json.schema_components(models, ref_template=REF)
     for item in described:
         _polish(item, schemas)
     components = dict(base.get("components") or {})
-    components["schemas"] = {**components.get("schemas", {}), **schemas}
+    schemas = {**components.get("schemas", {}), **schemas}
+    tops, beside = _beside(schemas, chosen)
+    components["schemas"] = {**beside, **schemas}
+    shown = iter(tops)
     for path, method, said in documented:
         _say(paths[path][method], said)
+        _choose(paths[path][method], said, shown)
+    for item in described:
+        if item.is_named:
+            _take_names(item.resource.path, paths)
     for path in paths.values():
         for operation in path.values():
             if isinstance(operation, dict) and "responses" in operation:
@@ -65,6 +74,42 @@ def _say(operation: Json, said: Documented) -> None:
         success["headers"] = {**success.get("headers", {}), "Location": text_header("Where it is")}
     others = {status: {"description": words} for status, words in said.others.items()}
     operation["responses"] |= {**others, **error_replies(*sorted(statuses))}
+
+
+def _take_names(prefix: str, paths: Json) -> None:
+    """Say that the ids under a path may be names."""
+    for path in (path for path in paths if path.startswith(f"{prefix}/{{id}}")):
+        for operation in paths[path].values():
+            for parameter in operation.get("parameters", ()):
+                if parameter["name"] == "id" and parameter["in"] == "path":
+                    parameter |= id_parameter(is_name=True)
+
+
+def _beside(schemas: Json, kinds: Sequence[Any]) -> tuple[Sequence[Json], Json]:
+    """The schemas of types of the user's own, which may be called as others are, and what they refer to."""
+    tops, found = msgspec.json.schema_components(kinds, ref_template=REF)
+    if all(schemas.get(name, schema) == schema for name, schema in found.items()):
+        return tops, found
+    tops, found = msgspec.json.schema_components(kinds, ref_template=REF.format(name="Own_{name}"))
+    return tops, {f"Own_{name}": schema for name, schema in found.items()}
+
+
+def _choose(operation: Json, said: Documented, schemas: Iterator[Json]) -> None:
+    """Add the bodies that an operation may be given and what it replies, whose schemas come in this order."""
+    bodies = [next(schemas) for _ in said.bodies]
+    success = operation["responses"].get("200", {})
+    if bodies:
+        content = json_content(bodies[0] if len(bodies) == 1 else {"oneOf": bodies})
+        if said.examples:
+            content["examples"] = {name: {"value": value} for name, value in said.examples.items()}
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+        operation["responses"] |= error_replies("415", "422")
+    if said.reply is not None:
+        success["content"] = {"application/json": json_content(next(schemas))}
+    for media_type in said.media_types:
+        success.setdefault("content", {})[media_type] = {"schema": {"type": "string"}}
+    if said.headers:
+        success["headers"] = {name: text_header(words) for name, words in said.headers.items()}
 
 
 def _named_media_types(responses: Json) -> None:

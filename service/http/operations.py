@@ -19,6 +19,7 @@ _STATUS_WORDS = {
     "404": "There is no such thing",
     "409": "The change contradicts what is stored",
     "412": "The entity is no longer in the version that If-Match names",
+    "413": "The request is too large",
     "415": "The body is not JSON",
     "422": "The body is not valid; `errors` lists every field",
     "500": "A bug; `trace_id` finds it in the log",

@@ -82,14 +82,11 @@ def _field_parameter(field: Field) -> Json:
     }
 
 
-def id_parameter() -> Json:
-    return {
-        "name": "id",
-        "in": "path",
-        "required": True,
-        "description": "ULID, in either case",
-        "schema": _JSON_KINDS[Kind.ID],
-    }
+def id_parameter(*, is_name: bool = False) -> Json:
+    """The `id` of a path; `is_name` says that the name of an entity will do."""
+    described = "ULID, in either case, or the name" if is_name else "ULID, in either case"
+    schema = {"type": "string"} if is_name else _JSON_KINDS[Kind.ID]
+    return {"name": "id", "in": "path", "required": True, "description": described, "schema": schema}
 
 
 def query_parameter(name: str, description: str, schema: Json) -> Json:

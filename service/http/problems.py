@@ -23,6 +23,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     # code of the error -> status, last part of the type URN
     "validation-failed": (400, "validation-failed"),
     "invalid-query": (400, "validation-failed"),
+    "incompatible": (400, "validation-failed"),
     "invalid-body": (422, "validation-failed"),
     "invalid-ulid": (400, "invalid-ulid"),
     "not-found": (404, "not-found"),

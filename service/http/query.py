@@ -9,7 +9,7 @@ from litestar.types import Scope
 from domain.errors import FieldError, InvalidQuery, field_error
 from domain.query import BY_ID, NEWEST_FIRST, QueryOptions, Resource, parse_parameters
 from domain.query.parse import parse_fields, unknown_parameters
-from domain.validation import rejected
+from domain.validation import choices, rejected
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -71,7 +71,8 @@ def read_parameters(scope: Scope, kind: type[StructT]) -> StructT:
             values[name] = msgspec.convert(text, members[name].type, strict=False)
         except msgspec.ValidationError as error:
             message = f'"{name}" is not valid: {error}'
-            errors.append(field_error("value_error", message, ("query", name), value=text))
+            allowed = choices(members[name].type, text)
+            errors.append(field_error("value_error", message, ("query", name), value=text, allowed=allowed))
     if errors:
         raise rejected(errors)
     return kind(**values)

@@ -7,6 +7,7 @@ from typing import Any
 from domain.errors import Unavailable
 from service.managers.background import Background
 from service.managers.base import Manager
+from service.managers.charts import Charts
 from service.managers.modelling import Modelling
 
 
@@ -19,6 +20,7 @@ class Running:
         self.draining = asyncio.Event()
         self.opened_background: Background | None = None
         self.opened_modelling: Modelling | None = None
+        self.opened_charts: Charts | None = None
 
     def open(
         self,
@@ -26,18 +28,21 @@ class Running:
         secret: bytes,
         background: Background | None,
         modelling: Modelling | None,
+        charts: Charts | None = None,
     ) -> None:
         """Take what was opened."""
         self.managers = dict(managers)
         self.opened_modelling = modelling
         self.secret = secret
         self.opened_background = background
+        self.opened_charts = charts
 
     def close(self) -> None:
         """Forget what is about to be closed."""
         self.managers = {}
         self.opened_background = None
         self.opened_modelling = None
+        self.opened_charts = None
 
     @property
     def background(self) -> Background:
@@ -52,6 +57,13 @@ class Running:
         if self.opened_modelling is None:
             raise Unavailable("The service is not running")
         return self.opened_modelling
+
+    @property
+    def charts(self) -> Charts:
+        """What draws. Raises `Unavailable` before the start and after the stop."""
+        if self.opened_charts is None:
+            raise Unavailable("The service is not running")
+        return self.opened_charts
 
     def manager(self, name: str) -> Manager[Any]:
         """The manager of a resource. Raises `Unavailable` before the start and after the stop."""

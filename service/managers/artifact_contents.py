@@ -54,6 +54,10 @@ class Contents(Hooks[Artifact]):
         # Whoever has sent it, it was not this service.
         artifact.signature = None
 
+    async def read(self, sha256: str) -> bytes:
+        """A content as it is kept, by its hash."""
+        return await self._storage.read(sha256)
+
     async def shown(self, kind: str, sha256: str) -> bytes:
         """A content as JSON; of one that is none what it begins with."""
         if kind in {ContentKind.JSON, ContentKind.FRAME}:

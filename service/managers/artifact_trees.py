@@ -27,12 +27,14 @@ class ArtifactTrees:
         rows: ArtifactRows,
         links: ConfigLinks,
         hierarchy: ArtifactHierarchy | None,
+        uses: Hooks[Artifact] | None = None,
     ) -> None:
         self.hierarchy = hierarchy
         self._repository = repository
         self._transactions = transactions
         self._rows = rows
         self._links = links
+        self._uses = uses
 
     @asynccontextmanager
     async def growing(self) -> AsyncIterator[None]:
@@ -51,6 +53,8 @@ class ArtifactTrees:
     async def delete(self, root_ids: Sequence[str]) -> None:
         """Remove whole trees, while reshaping."""
         ids = list(await self._rows.parents(root_ids))
+        if self._uses is not None:
+            await self._uses.pre_delete(await self._repository.find_many(ids, lock=True))
         await self._links.forget([*root_ids, *ids])
         await self._repository.delete(ids)
 

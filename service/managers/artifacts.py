@@ -15,6 +15,7 @@ from domain.wire import timestamp_text
 from service.managers.artifact_contents import Contents, Download
 from service.managers.artifact_trees import ArtifactTrees, Shape
 from service.managers.base import Expectation, Manager
+from service.managers.hooks import Hooks
 
 _encode = msgspec.json.Encoder().encode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -36,10 +37,13 @@ class ArtifactManager(Manager[Artifact]):
         links: ConfigLinks,
         storage: Storage,
         hierarchy: ArtifactHierarchy | None = None,
+        uses: Hooks[Artifact] | None = None,
     ) -> None:
         self._contents = Contents(storage)
-        super().__init__(resource, repository, transactions, hooks=[self._contents, Shape(repository, rows, links)])
-        self.trees = ArtifactTrees(repository, transactions, rows, links, hierarchy)
+        kept: list[Hooks[Artifact]] = [uses] if uses is not None else []
+        hooks = [self._contents, Shape(repository, rows, links), *kept]
+        super().__init__(resource, repository, transactions, hooks=hooks)
+        self.trees = ArtifactTrees(repository, transactions, rows, links, hierarchy, uses)
         self._links = links
 
     # One artifact with its content
@@ -102,6 +106,10 @@ class ArtifactManager(Manager[Artifact]):
         """The content of an artifact as a file. Raises `NotFound` when it has none."""
         return await self._contents.download(await self.get(id))
 
+    async def read(self, sha256: str) -> bytes:
+        """A content as it is kept, by its hash."""
+        return await self._contents.read(sha256)
+
     # Trees
 
     async def expand(self, id: str) -> dict[str, Any]:
@@ -127,13 +135,20 @@ class ArtifactManager(Manager[Artifact]):
         async with self.trees.reshaping():
             return await super().delete_all(ids)
 
-    async def insert_results(self, artifacts: Sequence[Artifact], config_id: str | None) -> None:
-        """Store what a run has left, and link the first to the configuration if that is still there."""
-        async with self.trees.growing():
+    async def insert_results(
+        self, artifacts: Sequence[Artifact], config_id: str | None, *, below: Sequence[str] = ()
+    ) -> None:
+        """Store what a run has left, and link the first to the configuration if that is still there.
+
+        The artifacts `below`, which are there already, are put under the first.
+        """
+        async with self.trees.reshaping() if below else self.trees.growing():
             for artifact in artifacts:
                 await self.save(artifact)
             if config_id is not None:
                 await self._links.link(config_id, artifacts[0].id)
+            for id in below:
+                await self.patch(id, {"parent_id": artifacts[0].id})
 
 
 def _whole(artifact: Artifact, data: Any) -> Artifact:

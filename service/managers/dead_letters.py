@@ -1,6 +1,6 @@
 """Lets dead jobs run again: as many as can, whatever keeps the others from it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -50,8 +50,24 @@ class DeadLetters:
             else:
                 waits |= revival.waits
                 holders |= {job.unique_key: job.id for job in revival.jobs if job.unique_key is not None}
-        changed = await self._store.requeue(waits) if waits else []
+        jobs = [job for revival in revivals for job in revival.jobs if job.id in waits]
+        changed = await self._again(jobs, waits)
         return Requeued(sorted(changed, key=lambda job: job.id), left_out)
+
+    async def _again(self, jobs: Sequence[Job], waits: Mapping[str, int]) -> list[Job]:
+        """Let jobs run again. Keys are taken one by one in the order in which new jobs take theirs.
+
+        No single statement promises an order, and whoever takes the same keys in another one waits in a circle.
+        """
+        if not jobs:
+            return []
+        await self._store.lock([job.id for job in jobs])
+        free = {job.id: waits[job.id] for job in jobs if job.unique_key is None}
+        changed = await self._store.requeue(free) if free else []
+        keyed = {job.unique_key: job.id for job in jobs if job.unique_key is not None}
+        for key in sorted(keyed):
+            changed += await self._store.requeue({keyed[key]: waits[keyed[key]]})
+        return changed
 
     async def _in_graphs(self, dead: Sequence[Job]) -> tuple[list[_Revival], dict[str, str]]:
         """What runs again in each graph, and why it does not where it cannot."""

@@ -12,7 +12,7 @@ from domain.graphs import Edge, Graph, GraphRequest, Node, On, edges, status_of
 from domain.jobs import Job, JobState, JobStatus, NewJob
 from domain.ports import Repository
 from domain.submissions import Submission, new_job
-from domain.tasks import REFERENCE, references, resolved
+from domain.tasks import REFERENCE, Task, Tasks, references, resolved
 from domain.validation import problem, rejected
 from service.managers.jobs import Jobs
 
@@ -52,11 +52,26 @@ class GraphManager:
         self._documents = documents
 
     async def submit(self, request: GraphRequest) -> GraphView:
-        """Submit a graph: all of it, or nothing when anything in it is wrong."""
+        """Submit what a client has asked for: all of it, or nothing when anything in it is wrong."""
+        await self.check_room(len(request.nodes))
+        return await self.add(request, {name: new_id() for name in request.nodes}, self._jobs.tasks.offered)
+
+    async def check_room(self, count: int) -> None:
+        """Raise `TooManyRequests` when so many more jobs may not wait."""
+        await self._jobs.room.take(count)
+
+    async def add(
+        self,
+        request: GraphRequest,
+        ids: Mapping[str, str],
+        tasks: Tasks | None = None,
+        *,
+        graph_id: str | None = None,
+    ) -> GraphView:
+        """Submit a graph of any of `tasks` (all there are); `ids` are those of the jobs, by node."""
         depends = edges(request.nodes)
-        graph_id = new_id()
-        ids = {name: new_id() for name in request.nodes}
-        made = self._new_jobs(request.nodes, depends, ids, graph_id)
+        graph_id = graph_id or new_id()
+        made = self._new_jobs(request.nodes, depends, ids, graph_id, self._jobs.tasks if tasks is None else tasks)
         context = current_context()
         graph = Graph(
             id=graph_id,
@@ -74,7 +89,7 @@ class GraphManager:
             return await self.view(graph_id)
 
     def _new_jobs(
-        self, nodes: Mapping[str, Node], depends: Sequence[Edge], ids: Mapping[str, str], graph_id: str
+        self, nodes: Mapping[str, Node], depends: Sequence[Edge], ids: Mapping[str, str], graph_id: str, tasks: Tasks
     ) -> list[NewJob]:
         waits = dict.fromkeys(nodes, 0)
         for edge in depends:
@@ -83,11 +98,9 @@ class GraphManager:
         errors: list[FieldError] = []
         for name, node in nodes.items():
             try:
-                made.append(self._new_job(name, node, ids, graph_id, waits[name]))
+                made.append(_new_job(tasks.get(node.task), name, node, ids, graph_id=graph_id, waits_for=waits[name]))
             except NotFound as error:
-                errors.append(
-                    problem("unknown_task", error.detail, ("nodes", name, "task"), node.task, self._jobs.tasks.kinds)
-                )
+                errors.append(problem("unknown_task", error.detail, ("nodes", name, "task"), node.task, tasks.kinds))
             except InvalidBody as error:
                 errors += [_within(name, inner) for inner in error.errors]
             if len(errors) >= MOST_ERRORS:
@@ -95,22 +108,6 @@ class GraphManager:
         if errors:
             raise rejected(errors)
         return made
-
-    def _new_job(self, name: str, node: Node, ids: Mapping[str, str], graph_id: str, waits_for: int) -> NewJob:
-        task = self._jobs.tasks.get(node.task)
-        links = {other: {REFERENCE: f"job:{ids[other]}"} for other in references(node.args)}
-        submission = Submission(
-            args=resolved(node.args, links),
-            label=node.label,
-            tags=node.tags,
-            queue=node.queue,
-            priority=node.priority,
-            delay_seconds=node.delay_seconds,
-            timeout_seconds=node.timeout_seconds,
-            unique_key=node.unique_key,
-        )
-        more = {"id": ids[name], "graph_id": graph_id, "node": name, "waits_for": waits_for}
-        return new_job(task, submission, current_context(), **more)
 
     async def view(self, id: str) -> GraphView:
         """A graph with the states of its nodes."""
@@ -174,6 +171,22 @@ class GraphManager:
         if graph is None:
             raise NotFound(f"Graph with id {identifier} not found")
         return graph
+
+
+def _new_job(task: Task, name: str, node: Node, ids: Mapping[str, str], *, graph_id: str, waits_for: int) -> NewJob:
+    links = {other: {REFERENCE: f"job:{ids[other]}"} for other in references(node.args)}
+    submission = Submission(
+        args=resolved(node.args, links),
+        label=node.label,
+        tags=node.tags,
+        queue=node.queue,
+        priority=node.priority,
+        delay_seconds=node.delay_seconds,
+        timeout_seconds=node.timeout_seconds,
+        unique_key=node.unique_key,
+    )
+    more = {"id": ids[name], "graph_id": graph_id, "node": name, "waits_for": waits_for}
+    return new_job(task, submission, current_context(), **more)
 
 
 def _id(text: str) -> str:

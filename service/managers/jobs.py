@@ -9,7 +9,7 @@ import msgspec
 from domain.bodies import nul_errors
 from domain.context import current_context
 from domain.errors import MOST_ERRORS, Conflict
-from domain.graphs import rerun_plan
+from domain.graphs import parts_of, rerun_plan
 from domain.job_ports import JobStore
 from domain.jobs import IllegalTransition, Job, JobEvent, JobState, LogLine, NewJob, QueueStats, Retention
 from domain.ports import Doorbell, Transactions
@@ -20,6 +20,7 @@ from domain.waiting import Why
 from domain.workers import WorkerOptions
 from service.managers.dead_letters import DeadLetters, Requeued
 from service.managers.job_reader import checked_id, missing
+from service.managers.room import Room
 from service.managers.waiting import Waiting
 
 MOST_LINES = 1_000
@@ -37,7 +38,7 @@ class Jobs:
     """The jobs of a service.
 
     Methods raise `NotFound`, `InvalidId`, `InvalidBody`, `Conflict` and `Unavailable`. A job is written in the caller's
-    transaction, and the workers hear of it after its commit.
+    transaction, and the workers hear of it after its commit. `room` is what clients may still submit.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Jobs:
         self.retention = retention
         self._dead_letters = DeadLetters(store)
         self._waiting = Waiting(tasks, store, options)
+        self.room = Room(store, options.max_waiting)
 
     # Submitting
 
@@ -65,7 +67,8 @@ class Jobs:
         return await self.execute(task.kind if isinstance(task, Task) else task, _submission(given))
 
     async def execute(self, kind: str, submission: Submission) -> Submitted:
-        """Submit the task of a kind."""
+        """Submit the task of a kind. Raises `TooManyRequests` when as many jobs wait as may."""
+        await self.room.take(1)
         return (await self.add([new_job(self.tasks.get(kind), submission, current_context())]))[0]
 
     async def add(self, jobs: Sequence[NewJob]) -> list[Submitted]:
@@ -139,9 +142,11 @@ class Jobs:
         Raises `IllegalTransition` when it has ended.
         """
         job = await self.get(id)
-        ended = await self.cancel_all([job.id])
-        if ended:
-            return ended[0]
+        async with self._transactions.transaction():
+            ended = await self.cancel_all([job.id])
+            if ended:
+                await self._cancel_parts(job)
+                return ended[0]
         job = await self.get(id)
         if job.is_final:
             raise IllegalTransition(f"Job {job.id} is {job.state} and cannot be canceled any more")
@@ -156,6 +161,13 @@ class Jobs:
         await self.ring(ended.ready)
         await self._alert(ended.jobs)
         return ended.jobs
+
+    async def _cancel_parts(self, job: Job, *, is_at_once: bool = False) -> None:
+        """Cancel what a job that stands for the whole of something depends on."""
+        task = self.tasks.find(job.kind)
+        if job.graph_id is not None and task is not None and task.is_whole:
+            parts = parts_of(job.id, await self.store.edges_of(job.graph_id))
+            await self.cancel_all(sorted(parts), is_at_once=is_at_once)
 
     async def _alert(self, jobs: Sequence[Job]) -> None:
         """Have the workers look what became of the jobs they run."""
@@ -209,7 +221,8 @@ class Jobs:
         identifier = checked_id(id)
         async with self._transactions.transaction():
             # In the end, so that what depends on it does not wait for it for ever.
-            await self.cancel_all([identifier], is_at_once=True)
+            for job in await self.cancel_all([identifier], is_at_once=True):
+                await self._cancel_parts(job, is_at_once=True)
             if not await self.store.delete([identifier]):
                 raise missing(identifier)
 

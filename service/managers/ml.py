@@ -1,16 +1,13 @@
 """What clients do with a model: have it trained and predict, ask beforehand, and get sample data."""
 
 import asyncio
-import io
-import zipfile
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from domain.artifacts import Artifact
 from domain.entity import new_id
-from domain.errors import ModelFailed
+from domain.errors import Conflict, ModelFailed, NotFound
 from domain.frames import (
     DataFrame,
     FeatureCollection,
@@ -25,7 +22,6 @@ from domain.frames import (
 from domain.ml import (
     PREDICT,
     TRAIN,
-    TRAINING_WORKSPACE,
     Accepted,
     Diagnostic,
     ModelJob,
@@ -47,7 +43,7 @@ from domain.model_runs import (
     ModelCall,
     ModelOutcome,
 )
-from domain.models import BaseModelRunner, FunctionalModelRunner, ModelRunner
+from domain.models import BaseModelRunner, EnsembleRunner, MemberRunner, ModelRunner
 from domain.ports import Runner, Scratch
 from domain.registration import MLServiceInfo, PeriodType
 from domain.runs import Reason, Run
@@ -57,7 +53,8 @@ from domain.validation import rejected
 from service.managers.artifacts import ArtifactManager
 from service.managers.configs import ConfigManager
 from service.managers.jobs import Jobs
-from service.managers.model_runs import ModelRuns
+from service.managers.model_graphs import EnsembleGraphs, ModelNodes
+from service.managers.targets import Targets, error
 
 VALIDATE_SECONDS = 60.0
 _ZIPPED = "application/zip"
@@ -79,7 +76,8 @@ class Models:
         configs: ConfigManager,
         artifacts: ArtifactManager,
         jobs: Jobs,
-        runs: ModelRuns,
+        graphs: EnsembleGraphs | None,
+        targets: Targets,
         storage: Storage,
         scratch: Scratch,
         processes: Runner,
@@ -92,7 +90,8 @@ class Models:
         self._configs = configs
         self._artifacts = artifacts
         self._jobs = jobs
-        self._runs = runs
+        self._graphs = graphs
+        self._targets = targets
         self._storage = storage
         self._scratch = scratch
         self._processes = processes
@@ -101,19 +100,28 @@ class Models:
     async def train(self, request: TrainRequest, body: bytes | None = None) -> Accepted:
         """Have the model trained; `body` is the request as it was sent, if it was."""
         check_request(request.geo, data=request.data)
-        return await self._submit(TRAIN, "Training", body or _encode(request), config_id=request.config_id)
+        blob, artifact_id = (await self._storage.put(body or _encode(request))).sha256, new_id()
+        made = await self._graphs.training(request, blob, artifact_id) if self._graphs is not None else None
+        one = ModelJob(artifact_id=artifact_id, request=blob, config_id=request.config_id)
+        return await self._submitted(TRAIN, "Training", one, made)
 
     async def predict(self, request: PredictRequest, body: bytes | None = None) -> Accepted:
         """Have a trained model predict; `body` is the request as it was sent, if it was."""
         check_request(request.geo, historic=request.historic, future=request.future)
-        return await self._submit(PREDICT, "Prediction", body or _encode(request), model_id=request.artifact_id)
+        target = await self._targets.of(request)
+        blob, artifact_id = (await self._storage.put(body or _encode(request))).sha256, new_id()
+        one = ModelJob(artifact_id=artifact_id, request=blob, model_id=target.artifact_id, model_version=target.used)
+        made = await self._graphs.prediction(one) if self._graphs is not None else None
+        return await self._submitted(PREDICT, "Prediction", one, made)
 
-    async def _submit(self, kind: str, what: str, body: bytes, **ids: str) -> Accepted:
-        blob = await self._storage.put(body)
-        artifact_id = new_id()
-        arguments = ModelJob(artifact_id=artifact_id, request=blob.sha256, **ids)
-        job = (await self._jobs.submit(kind, arguments)).job
-        return Accepted(job_id=job.id, artifact_id=artifact_id, message=f"{what} job submitted. Job ID: {job.id}")
+    async def _submitted(self, kind: str, what: str, one: ModelJob, made: ModelNodes | None) -> Accepted:
+        """Submit one job, or for an ensemble those that were made for its members."""
+        if made is not None and self._graphs is not None:
+            job_id = await self._graphs.submit(made, what.lower())
+        else:
+            job_id = (await self._jobs.submit(kind, one)).job.id
+        message = f"{what} job submitted. Job ID: {job_id}"
+        return Accepted(job_id=job_id, artifact_id=one.artifact_id, message=message, model_version=one.model_version)
 
     async def sample(self, asked: SampleQuery) -> TrainSample | PredictSample:
         """A request that this model would take. Raises `NotFound` for a configuration that there is not."""
@@ -146,59 +154,41 @@ class Models:
         config = await self._configs.find(request.config_id)
         if config is None:
             message = f"Config {request.config_id} not found"
-            return validation_of([_error("config_not_found", message, "config_id")])
+            return validation_of([error("config_not_found", message, "config_id")])
         found = self._horizon(config.data, request)
         if not request.data.data:
-            found.append(_error("data_empty", "The training data has no rows", "data"))
+            found.append(error("data_empty", "The training data has no rows", "data"))
         if not found:
             found = await self._asked(Action.VALIDATE_TRAIN, body, config.id, config.data)
         return validation_of(found)
 
     async def validate_predict(self, request: PredictRequest, body: bytes) -> Validation:
         """What a prediction of this request would stumble over."""
-        artifact = await self._artifacts.find(request.artifact_id)
-        found = await self._model_problems(artifact, request.artifact_id)
+        try:
+            target = await self._targets.of(request)
+        except (NotFound, Conflict) as missing:
+            return validation_of([error("model_version_not_found", missing.detail, "model")])
+        artifact = await self._artifacts.find(target.artifact_id)
+        found = await self._targets.problems(artifact, target)
         config = await self._configs.find(artifact.config_id) if artifact is not None and artifact.config_id else None
         if not found and config is None:
-            found = [_error("config_not_found", "The configuration of the training is gone", "artifact_id")]
+            found = [error("config_not_found", "The configuration of the training is gone", target.field)]
         if found or config is None:
-            return validation_of(found)
+            return validation_of(found, target.used)
         found = self._horizon(config.data, request)
         for name, frame in (("historic", request.historic), ("future", request.future)):
             if not frame.data:
-                found.append(_error(f"{name}_empty", f"The {name} data has no rows", name))
+                found.append(error(f"{name}_empty", f"The {name} data has no rows", name))
         found += _mismatch(request)
         if all(item.severity is not Severity.ERROR for item in found):
             found += await self._asked(Action.VALIDATE_PREDICT, body, config.id, config.data)
-        return validation_of(found)
+        return validation_of(found, target.used)
 
     def _horizon(self, data: dict[str, Any], request: TrainRequest | PredictRequest) -> list[Diagnostic]:
         future = request.future if isinstance(request, PredictRequest) else None
         horizon, field = horizon_of(self._configs.schema.typed(data), request.run_info, future)
         found = horizon_problem(horizon, self._bounds, field)
         return [found] if found is not None else []
-
-    async def _model_problems(self, artifact: Artifact | None, id: str) -> list[Diagnostic]:
-        field = "artifact_id"
-        if artifact is None:
-            return [_error("training_artifact_not_found", f"Training artifact {id} not found", field)]
-        data = artifact.data if isinstance(artifact.data, dict) else {}
-        if data.get("type") != TRAINING_WORKSPACE or artifact.content_sha256 is None:
-            return [_error("invalid_training_artifact", f"Artifact {id} is not a training artifact", field)]
-        if (data.get("metadata") or {}).get("status") == "failed":
-            return [_error("training_artifact_failed", f"The training of artifact {id} has failed", field)]
-        is_archive = data.get("content_type") == _ZIPPED
-        if not self._runs.is_own(artifact):
-            code = "training_workspace_corrupted" if is_archive else "model_pickle_corrupted"
-            return [_error(code, f"The content of artifact {id} was not made by this service", field)]
-        if not is_archive:
-            return []
-        names = await asyncio.to_thread(_names, await self._storage.read(artifact.content_sha256))
-        if names is None:
-            return [_error("training_workspace_corrupted", f"The workspace of artifact {id} cannot be read", field)]
-        if isinstance(self._runner, FunctionalModelRunner) and not any(name.startswith("model.") for name in names):
-            return [_error("model_pickle_missing", f"The workspace of artifact {id} holds no model", field)]
-        return []
 
     async def _asked(self, action: Action, body: bytes, config_id: str, config: dict[str, Any]) -> list[Diagnostic]:
         """What the author's own checks find. They run in a process of their own."""
@@ -225,9 +215,17 @@ class Models:
 
     def _has_check(self, action: Action) -> bool:
         name = "on_validate_train" if action is Action.VALIDATE_TRAIN else "on_validate_predict"
-        if isinstance(self._runner, BaseModelRunner):
-            return getattr(type(self._runner), name) is not getattr(BaseModelRunner, name)
-        return getattr(self._runner, name) is not None
+        runner = self._runner
+        return any(
+            _overrides(one, name)
+            for one in (runner.members.values() if isinstance(runner, EnsembleRunner) else [runner])
+        )
+
+
+def _overrides(runner: MemberRunner, name: str) -> bool:
+    if isinstance(runner, BaseModelRunner):
+        return getattr(type(runner), name) is not getattr(BaseModelRunner, name)
+    return getattr(runner, name, None) is not None
 
 
 def check_request(geo: FeatureCollection | None, **frames: DataFrame) -> None:
@@ -246,16 +244,3 @@ def _mismatch(request: PredictRequest) -> list[Diagnostic]:
         return []
     message = f"run_info asks for {asked} periods, and future has {given}"
     return [Diagnostic(severity=Severity.WARNING, code="prediction_periods_mismatch", message=message, field="future")]
-
-
-def _error(code: str, message: str, field: str) -> Diagnostic:
-    return Diagnostic(severity=Severity.ERROR, code=code, message=message, field=field)
-
-
-def _names(content: bytes) -> list[str] | None:
-    """The files in an archive; None when it is none."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return archive.namelist()
-    except zipfile.BadZipFile:
-        return None

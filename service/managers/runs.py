@@ -72,7 +72,7 @@ def _broken_off(run: ActiveRun) -> RunEnd | None:
 class Runs:
     """Starts runs. Every one ends by calling `on_end`, with None when it was broken off.
 
-    `hooks` surround those runs in processes that are of their kind.
+    `hooks` surround the runs of their kind.
     """
 
     def __init__(self, queue: JobQueue, runner: Runner, hooks: Mapping[str, RunHooks] | None = None) -> None:
@@ -122,13 +122,33 @@ class Runs:
             return raised(error, run.task)
 
     async def _end_of(self, run: ActiveRun, report: Report) -> RunEnd:
-        job, task = run.job, run.task
+        job = run.job
         args = await self._arguments(run, report)
         if run.stopped is Stop.CANCELED:
             # Before there was anything to be told.
             return CANCELED
+        with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
+            hooks = self._hooks.get(job.kind)
+            return await (self._ran(run, args, report) if hooks is None else self._surrounded(run, hooks, report))
+
+    async def _surrounded(self, run: ActiveRun, hooks: RunHooks, report: Report) -> RunEnd:
+        async with AsyncExitStack() as stack:
+            surroundings = await _despite_outages(
+                run, report, lambda: stack.enter_async_context(hooks.around(run.job, report.add))
+            )
+            if surroundings is None or run.stopped is Stop.CANCELED:
+                return CANCELED
+            end = await self._ran(run, surroundings.args, report)
+            settled = await _despite_outages(run, report, lambda: surroundings.ended(end))
+            if settled is None:
+                return CANCELED
+            end, run.effect = settled
+            return end
+
+    async def _ran(self, run: ActiveRun, args: Mapping[str, Any], report: Report) -> RunEnd:
+        job, task = run.job, run.task
         if task.is_process:
-            return await self._process_end_of(run, args, report)
+            return await self._runner.run(task, _call_of(run, args), report.add)
         run.handle = RunningJob(
             id=job.id,
             kind=job.kind,
@@ -140,25 +160,7 @@ class Runs:
             timeout_seconds=job.timeout_seconds,
             fire_at=job.fire_at,
         )
-        with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
-            return await self._call(run, task.decoded(args), run.handle)
-
-    async def _process_end_of(self, run: ActiveRun, args: Mapping[str, Any], report: Report) -> RunEnd:
-        hooks = self._hooks.get(run.job.kind)
-        if hooks is None:
-            return await self._runner.run(run.task, _call_of(run, args), report.add)
-        async with AsyncExitStack() as stack:
-            surroundings = await _despite_outages(
-                run, report, lambda: stack.enter_async_context(hooks.around(run.job, report.add))
-            )
-            if surroundings is None or run.stopped is Stop.CANCELED:
-                return CANCELED
-            end = await self._runner.run(run.task, _call_of(run, surroundings.args), report.add)
-            settled = await _despite_outages(run, report, lambda: surroundings.ended(end))
-            if settled is None:
-                return CANCELED
-            end, run.effect = settled
-            return end
+        return await self._call(run, task.decoded(args), run.handle)
 
     async def _call(self, run: ActiveRun, args: Any, handle: RunningJob) -> RunEnd:
         seconds = run.job.timeout_seconds

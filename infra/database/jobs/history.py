@@ -7,7 +7,7 @@ import msgspec
 
 from domain.graphs import Edge, On
 from domain.job_ports import Dead
-from domain.jobs import Job, JobEvent, JobState, LogLine, QueueStats
+from domain.jobs import Job, JobEvent, JobState, JobStatus, LogLine, QueueStats
 from domain.schedules import BACKFILL
 from domain.workers import WorkerInfo
 from infra.database.jobs.statements import EVENTS, Statements, quoted, stored_result
@@ -191,6 +191,16 @@ class History(Statements):
             f"SELECT {as_text} FROM {self.table} WHERE id = {arguments.bind(job_id)}", *arguments.values
         )
         return stored_result(rows[0][0]) if rows else None
+
+    async def count_waiting(self, limit: int) -> int:
+        """How many jobs wait, counted up to `limit`."""
+        arguments = self.arguments()
+        rows = await self.engine.fetch(
+            f"SELECT count(*) FROM (SELECT 1 FROM {self.table} WHERE status = '{JobStatus.PENDING}' "
+            f"LIMIT {arguments.bind(limit)}) AS waiting",
+            *arguments.values,
+        )
+        return int(rows[0][0])
 
     async def stats(self) -> list[QueueStats]:
         """How each queue stands. Rates are of the last minute, by the database's clock."""

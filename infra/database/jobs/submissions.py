@@ -62,13 +62,14 @@ class Submissions(Endings):
             f"ELSE '{JobState.QUEUED}' END"
         )
         taken = ", ".join(_TAKEN)
+        order = ' COLLATE "C"' if self.is_postgres else ""
         insert = (
             f"INSERT INTO {self.table} ({taken}, tags, args, retry_policy, run_at, state, status, submitted_at, "
             f"created_at, updated_at, attempt, losses, revision) "
             f"SELECT {', '.join(f'r.{name}' for name in _TAKEN)}, {tags}, r.args{json}, r.retry_policy{json}, "
             f"{run_at}, {state}, 'pending', {self.now}, {self.now}, {self.now}, 0, 0, 1 FROM {source} WHERE 1 = 1 "
-            # Two who insert the same keys wait for each other's in the same order.
-            "ORDER BY r.unique_key, r.id "
+            # Two who insert the same keys wait for each other's in the same order, which is that of Python, too.
+            f"ORDER BY r.unique_key{order}, r.id "
             f"ON CONFLICT (unique_key) WHERE unique_key IS NOT NULL AND {_ACTIVE} DO NOTHING"
         )
         return await self.changed(insert, arguments, event="'submitted'")

@@ -7,7 +7,7 @@ import msgspec
 
 from domain.configs import ConfigSchema
 from domain.errors import Misconfigured
-from domain.models import FunctionalModelRunner, ModelRunner, ShellModelRunner
+from domain.models import EnsembleRunner, FunctionalModelRunner, ModelRunner, ShellModelRunner
 from infra.runners.modules import Module, load, module_of
 
 
@@ -27,6 +27,9 @@ class ModelProgram(msgspec.Struct, frozen=True):
 
 def modules_of_program(runner: ModelRunner, config_type: type) -> list[Module]:
     """The modules that the author's code is in, each once."""
+    if isinstance(runner, EnsembleRunner):
+        found = (modules_of_program(member, config_type) for member in runner.members.values())
+        return list(dict.fromkeys(module for modules in found for module in modules))
     parts: list[Any] = [config_type]
     if isinstance(runner, FunctionalModelRunner):
         parts += [runner.on_train, runner.on_predict]

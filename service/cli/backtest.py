@@ -1,0 +1,114 @@
+"""`millrace backtest`: have a running service try its models on the past, and see how good they were."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from domain.errors import Invalid
+from domain.frames import DataFrame
+from service.cli.output import Failed, say, tabulate
+from service.cli.remote import LOCAL, Remote, UrlOption
+
+POLL_SECONDS = 0.5
+_FINAL = {"completed", "failed", "canceled"}
+_COLUMNS = ("n", "mae", "crps", "wis", "coverage_80", "skill")
+
+
+def backtest(
+    data: Annotated[Path, typer.Option("--data", "-d", help="What has been observed: a .csv or .json file.")],
+    config: Annotated[list[str], typer.Option("--config", "-c", help="The name or id of a model; may be repeated.")],
+    url: UrlOption = LOCAL,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Periods to predict.", show_default=False)] = None,
+    splits: Annotated[int, typer.Option(min=1, help="At how many moments.")] = 4,
+    stride: Annotated[int, typer.Option(min=1, help="How many periods these are apart.")] = 1,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Periods to learn from; all without.", show_default=False)
+    ] = None,
+    target: Annotated[str, typer.Option(help="The column that is forecast.")] = "disease_cases",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to put the report as JSON.", show_default=False)
+    ] = None,
+) -> None:
+    """Try models at several moments of the past, and compare them with each other and with a seasonal baseline."""
+    if output is not None and output.exists():
+        raise Failed(f"{output} is there already: give another --output")
+    frame = _read(data)
+    with Remote(url) as remote:
+        asked = {
+            "config_ids": [_config(remote, name) for name in config],
+            "data": msgspec.to_builtins(frame),
+            "splits": splits,
+            "stride": stride,
+            "target": target,
+            **{name: value for name, value in (("horizon", horizon), ("window", window)) if value is not None},
+        }
+        accepted = remote.ask("POST", "/api/v1/ml/$backtest", 202, json=asked)
+        try:
+            _wait(remote, accepted)
+        except KeyboardInterrupt:
+            say(f"the backtest goes on as job {accepted['job_id']}, and its report will be {accepted['artifact_id']}")
+            raise
+        report = remote.ask("GET", f"/api/v1/artifacts/{accepted['artifact_id']}")["data"]["content"]
+    _tell(report)
+    say(f"artifact {accepted['artifact_id']}")
+    if output is not None:
+        output.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+
+
+def _read(path: Path) -> DataFrame:
+    if not path.is_file():
+        raise Failed(f"{path} is no file")
+    try:
+        if path.suffix == ".csv":
+            return DataFrame.from_csv(path)
+        content = path.read_bytes()
+        return DataFrame.from_json(content) if content.lstrip()[:1] == b"[" else DataFrame.decode(content)
+    except (Invalid, ValueError, KeyError) as error:
+        raise Failed(f"{path} holds no table: {error}") from error
+
+
+def _config(remote: Remote, name: str) -> str:
+    """The id of a configuration by its name or id. Raises `Failed`, also for a name that several have."""
+    configs: list[dict[str, Any]] = remote.ask("GET", "/api/v1/configs")
+    found = [item["id"] for item in configs if name in {item["id"], item["name"]}]
+    if len(found) == 1:
+        return str(found[0])
+    if found:
+        raise Failed(f'{len(found)} configurations have the name "{name}": give an id, one of {", ".join(found)}')
+    known = ", ".join(item["name"] for item in configs[:20]) or "none"
+    raise Failed(f'there is no configuration "{name}"; there are: {known}')
+
+
+def _wait(remote: Remote, accepted: dict[str, Any]) -> None:
+    """Say how many trials are done until all are. Raises `Failed` when the report is not made."""
+    told = -1
+    while True:
+        job = remote.ask("GET", f"/api/v1/jobs/{accepted['job_id']}")
+        counts: dict[str, int] = remote.ask("GET", f"/api/v1/graphs/{accepted['graph_id']}")["counts"]
+        total, done = sum(counts.values()) - 1, counts.get("completed", 0) - (job["status"] == "completed")
+        if done != told:
+            say(f"{done} of {total} trials done")
+            told = done
+        if job["status"] in _FINAL:
+            break
+        time.sleep(POLL_SECONDS)
+    if job["status"] != "completed":
+        raise Failed(f"the backtest is {job['status']}: {job.get('error')}")
+
+
+def _tell(report: dict[str, Any]) -> None:
+    """A line for each model and the baseline, the best by CRPS first."""
+    overall = report["overall"]
+    names = sorted(overall, key=lambda name: (overall[name]["crps"] is None, overall[name]["crps"] or 0.0, name))
+    rows = []
+    for name in names:
+        said = f"{name} (baseline)" if name == report["baseline"] else name
+        rows.append([said, *(_shown(overall[name].get(column)) for column in _COLUMNS)])
+    tabulate(("model", *_COLUMNS), rows)
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else str(value) if isinstance(value, int) else f"{value:.3f}"
