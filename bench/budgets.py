@@ -74,6 +74,8 @@ SUBMITTED_IN_BULK = {
 IDLE = {where: Promise("idle worker, of a core", where, "%", gate=2, aim=1) for where in (POSTGRES, POLLING)}
 HEALTH = Promise("/health, every core burns, p99", SQLITE, "ms", gate=100, aim=20)
 POLLED = Promise("job poll, every core burns, p99", SQLITE, "ms", gate=100, aim=20)
+HEALTH_TRAINING = Promise("/health, every core trains, p99", SQLITE, "ms", gate=100, aim=20)
+POLLED_TRAINING = Promise("job poll, every core trains, p99", SQLITE, "ms", gate=100, aim=20)
 
 START_WARM_UP, START_SAMPLES = 15, 60
 BACKLOG = 1_000
@@ -85,3 +87,17 @@ ARQ_SETTINGS = ((100, 0.01), (200, 0.01), (1_000, 0.01))
 SUBMIT_SECONDS = 0.3
 IDLE_SECONDS = 10.0
 BUSY_SECONDS = 1.5
+ENSEMBLE_MEMBERS, ENSEMBLE_ROWS, ENSEMBLE_SAMPLES = 10, 10_000, 1_000
+ENSEMBLE = {
+    strategy: (
+        Promise(f"{strategy}, to numpy", "10,000 x 1,000", "x", gate=slow, aim=quick),
+        Promise(f"{strategy}, memory", "10,000 x 1,000", "x", gate=2, aim=1.2),
+    )
+    for strategy, slow, quick in (("quantile_average", 2, 1), ("linear_pool", 0.3, 0.1))
+}
+"""Seconds by those of sorting and averaging whole arrays; memory, the result included, by that of one member."""
+
+FORECAST_READ = Promise("frame to forecast, memory", "10,000 x 1,000", "x", gate=2, aim=1.2)
+
+CHART_SPEC = Promise("chart of 10,000 rows, its spec", "in memory", "ms", gate=250, aim=50)
+CHART_PICTURES = Promise("pictures of charts", "one process", "/s", gate=2, aim=10, is_least=True)

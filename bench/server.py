@@ -1,7 +1,8 @@
 """A server process as `millrace serve` runs one: `python -m bench.server <kind> <database URL>`.
 
 The kinds are the `service` and its `limit`, and the service with `jobs` and a worker inside, or with `submissions` that
-nobody takes. It prints its port, serves on 127.0.0.1, and ends when its standard input does.
+nobody takes, and one around `models`, which it trains itself. It prints its port, serves on 127.0.0.1, and ends when
+its standard input does.
 """
 
 import socket
@@ -14,7 +15,7 @@ from typing import Any
 import uvicorn
 from litestar import get
 
-from bench import jobs_service
+from bench import jobs_service, models_service
 from bench.accounts import USERS, Users
 from bench.limit import limit
 from bench.operations import CPU
@@ -50,11 +51,17 @@ def submissions(url: str) -> Any:
     return jobs_service.builder(url).include_router(processor_time).build(Settings(worker="false"))
 
 
+def models(url: str) -> Any:
+    """A service around a model, which it trains itself."""
+    return models_service.builder(url).include_router(processor_time).build(Settings(worker="true"))
+
+
 KINDS: dict[str, Callable[[str], Any]] = {
     "service": service,
     "limit": limit,
     "jobs": jobs,
     "submissions": submissions,
+    "models": models,
 }
 
 

@@ -8,8 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import Postgres, postgres, redis
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("millrace", deadline=None)
+settings.load_profile("millrace")
 
 
 @pytest.fixture(scope="session")

@@ -359,7 +359,7 @@ WEEKDAY_FIELDS = st.one_of(st.just("*"), numbers(0, 7), st.sampled_from(["SUN", 
 EXPRESSION = st.tuples(numbers(0, 59), numbers(0, 23), DAYS, st.just("*") | numbers(1, 12), WEEKDAY_FIELDS)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(fields=EXPRESSION, name=st.sampled_from([*YEARS]), data=st.data())
 def test_any_expression_fires_when_the_walk_says_so(fields: tuple[str, ...], name: str, data: st.DataObject) -> None:
     expression = " ".join(fields)
@@ -369,7 +369,7 @@ def test_any_expression_fires_when_the_walk_says_so(fields: tuple[str, ...], nam
     assert_fires_as_expected(expression, name, window)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     fields=st.tuples(st.just("0"), st.sampled_from(["0", "6,18"]), DAYS, numbers(1, 12), WEEKDAY_FIELDS),
     start=moments(1999, 2101),
@@ -383,7 +383,7 @@ def test_where_no_clock_is_changed_it_fires_as_cronsim_says(fields: tuple[str, .
     assert list(islice(before(cron, start, UTC), 30)) == list(islice(CronSim(expression, start, reverse=True), 30))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fields=EXPRESSION,
     moment=moments(1880, 2060),

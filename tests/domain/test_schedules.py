@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.bodies import Bodies
@@ -334,7 +334,6 @@ def moments(begin: datetime, waits: Sequence[float]) -> list[datetime]:
     return found[1:]
 
 
-@settings(deadline=None)
 @given(cron=st.sampled_from(CRONS), zone=st.sampled_from(ZONES), begin=BEGINS, waits=WAITS)
 def test_however_often_one_looks_each_tick_fires_exactly_once(
     cron: str, zone: str, begin: datetime, waits: list[float]
@@ -350,7 +349,6 @@ def test_however_often_one_looks_each_tick_fires_exactly_once(
     assert done.last_fire_at == (fired[-1] if fired else None)
 
 
-@settings(deadline=None)
 @given(
     cron=st.sampled_from(CRONS),
     zone=st.sampled_from(ZONES),

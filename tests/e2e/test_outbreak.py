@@ -1,5 +1,7 @@
 """The examples around a model: trained at the first start, driven by hand, and by scripts just as well."""
 
+import signal
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,9 +12,10 @@ import msgspec
 import pytest
 
 from domain.frames import DataFrame
-from tests.processes import ROOT, Serving, eventually, launched, millrace, serving
+from tests.processes import ROOT, Serving, environment, eventually, launched, millrace, serving
 
 EXAMPLES = ROOT / "examples"
+OUTBREAK = str(EXAMPLES / "outbreak" / "main.py")
 API = "/api/v1"
 
 
@@ -42,27 +45,89 @@ def content(service: Serving, artifact: str) -> DataFrame:
     return msgspec.convert(get(service, f"artifacts/{artifact}")["data"]["content"], DataFrame)
 
 
-def test_the_first_start_trains_and_forecasts_and_the_second_does_not(tmp_path: Path, database_url: str) -> None:
-    main = str(EXAMPLES / "outbreak" / "main.py")
-    for _ in range(2):
-        with serving(main, folder=tmp_path, variables={"DATABASE_URL": database_url}) as service:
-            [forecast] = eventually(lambda service=service: get(service, "artifacts", level=1))
-            frame = content(service, forecast["id"])
-            assert frame.shape == (12 * 6, 2 + 100)
-            assert all(isinstance(cell, float) and cell >= 0 for row in frame.data for cell in row[2:])
-            assert len(get(service, "jobs")) == 2
-            assert service.end() == 0
+def pipelines(service: Serving) -> list[Any]:
+    return get(service, "jobs", kind="ml.pipeline")  # type: ignore[no-any-return]
+
+
+def test_the_first_start_finds_a_champion_and_the_second_has_nothing_to_do(tmp_path: Path, database_url: str) -> None:
+    start = partial(serving, OUTBREAK, folder=tmp_path, variables={"DATABASE_URL": database_url})
+    with start() as service:
+        service.wait_for("the same by hand")
+        for said in ("tried on the past: 9 of 9 times", "regression is the champion", "chart drawn: fan"):
+            assert said in service.output
+        [job] = pipelines(service)
+        told = get(service, f"jobs/{job['id']}/$result")
+        assert get(service, f"graphs/{told['graph_id']}")["status"] == "completed"
+        report = get(service, f"artifacts/{told['report_id']}")["data"]["content"]
+        scores = {name: report["overall"][name]["crps"] for name in ("seasonal", "regression", "ensemble")}
+        assert min(scores, key=lambda name: scores[name]) == "regression"
+        alias = get(service, "models/outbreak/aliases/champion")
+        assert alias["gate"] == "crps <= champion.crps"
+        version = get(service, f"models/outbreak/versions/{alias['version']}")
+        assert version["artifact_id"] == told["trainings"]["regression"]
+        forecast = get(service, f"artifacts/{told['forecast_id']}")["data"]
+        assert forecast["metadata"]["model_version"] == {"model": "outbreak", "number": alias["version"]}
+        frame = msgspec.convert(forecast["content"], DataFrame)
+        assert frame.shape == (12 * 6, 2 + 100)
+        assert all(isinstance(cell, float) and cell >= 0 for row in frame.data for cell in row[2:])
+        count = len(get(service, "jobs"))
+        assert service.end() == 0
+    with start() as service:
+        [schedule] = get(service, "schedules")
+        assert (schedule["cron"], schedule["args"]) == ("0 6 * * MON", {"name": "weekly"})
+        assert len(get(service, "jobs")) == count
+        configs = {config["name"]: config["id"] for config in get(service, "configs")}
+        asked = {"type": "train", "data": {"columns": ["rainfall"], "data": [[1.0]]}}
+        for name, found in (("regression", 1), ("ensemble", 2)):
+            said = post(service, "ml/$validate", {**asked, "config_id": configs[name]}, 200)["diagnostics"]
+            assert [(one["severity"], one["code"]) for one in said] == [("error", "columns_missing")] * found
+        assert service.end() == 0
+
+
+@pytest.mark.parametrize("moment", ["first start", "tried on the past"])
+def test_a_first_start_that_is_interrupted_goes_on_at_the_next_one(tmp_path: Path, moment: str) -> None:
+    with serving(OUTBREAK, folder=tmp_path) as service:
+        service.wait_for(moment)
+        assert service.end(signal.SIGINT) == 0
+    with serving(OUTBREAK, folder=tmp_path) as service:
+        [job] = pipelines(service)
+        ended(service, job["id"])
+        told = get(service, f"jobs/{job['id']}/$result")
+        eventually(lambda: get(service, f"graphs/{told['graph_id']}")["status"] == "completed")
+        assert len(get(service, "models/outbreak/versions")) == 3
+        assert service.end() == 0
+
+
+def test_what_is_said_to_do_by_hand_can_be_done(tmp_path: Path) -> None:
+    with serving(OUTBREAK, folder=tmp_path) as service:
+        service.wait_for("fan.svg")
+        lines = [line.partition("]   ")[2] for line in service.output.splitlines() if "]   " in line]
+        lines = [line.replace("[outbreak]", "") for line in lines]
+        assert len(lines) == 7
+        for line in lines:
+            ran = subprocess.run(
+                ["bash", "-euc", line], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60
+            )
+            assert ran.returncode == 0, ran.stderr
+            if "-d @" in line:
+                ended(service, msgspec.json.decode(ran.stdout)["job_id"])
+        assert (tmp_path / "fan.svg").read_text().startswith("<svg")
+        assert service.end() == 0
+
+
+# What the same forecast by scripts has `method` for, it has `members`.
+CHOICES = {"outbreak": lambda name: {"members": [name]}, "outbreak_scripts": lambda name: {"method": name}}
 
 
 @pytest.mark.parametrize("method", ["regression", "seasonal"])
 @pytest.mark.parametrize("period_type", ["monthly", "weekly"])
 def test_scripts_forecast_what_functions_do(tmp_path: Path, method: str, period_type: str) -> None:
     forecasts = []
-    for example in ("outbreak", "outbreak_scripts"):
+    for example, chosen in CHOICES.items():
         folder = tmp_path / example
         folder.mkdir()
         with serving(str(EXAMPLES / example / "main.py"), folder=folder) as service:
-            config = post(service, "configs", {"name": "c", "data": {"method": method, "samples": 5}}, 201)["id"]
+            config = post(service, "configs", {"name": "c", "data": {**chosen(method), "samples": 5}}, 201)["id"]
             given = {"num_locations": 2, "num_periods": 60, "num_features": 0, "seed": 3, "period_type": period_type}
             body = get(service, "ml/$generate-sample-data", kind="train", config_id=config, **given)
             trained = post(service, "ml/$train", body)

@@ -26,7 +26,7 @@ RUN = ROOT / "examples/outbreak/main.py"
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 ADDRESS = "http://127.0.0.1:8000"
-REPEAT_SECONDS = 15
+REPEAT_SECONDS = 40
 
 SHOWN_ONLY: Mapping[str, str] = {
     "make test": "this is it",
@@ -254,9 +254,11 @@ class Reader:
         return said
 
     def _remember(self, script: str, said: str) -> None:
-        """Ids that pages refer to: `$JOB` is the latest `job_id`, `$GRAPH` the graph that was made last, and so on."""
+        """Ids that pages refer to: `$JOB` is the latest `job_id`, `$GRAPH` the latest graph, and so on."""
         with suppress(ValueError):
             reply = json.loads(said.replace("\r\n", "\n").rpartition("\n\n")[2])
+            if isinstance(reply, dict) and isinstance(reply.get("graph_id"), str):
+                self.environment["GRAPH"] = reply["graph_id"]
             if isinstance(reply, dict) and isinstance(reply.get("job_id"), str):
                 self.environment["JOB"] = reply["job_id"]
                 if "artifact_id" in reply:

@@ -12,8 +12,9 @@ How pages are read, from top to bottom, each in an empty folder:
   seconds until it says what the page shows: jobs take their time.
 - `millrace worker FILE`, alone in a block, starts a worker beside the service, whose process id is `$WORKER`. `export
   NAME=value` lines, alone in a block, count for all that is started afterwards; the servers in `SERVERS` are replaced
-  by real ones. `$JOB` is the latest `job_id` that was answered, `$GRAPH`, `$SCHEDULE` and `$CONFIG` the latest that was
-  made; `$ARTIFACT` is either the latest `artifact_id` that came with a job, or what was made.
+  by real ones. `$JOB` is the latest `job_id` that was answered, `$GRAPH` the latest `graph_id` or what was
+  made, `$SCHEDULE` and `$CONFIG` the latest that was made; `$ARTIFACT` is either the latest `artifact_id` that came
+  with a job, or what was made.
 - The `json`, `http` or `text` block behind a `bash` block is what the commands print. JSON is compared by structure and
   exactly, but `"…"` as a value stands for any value, `…` inside of a text for any characters, `"…"` as the last item of
   a list for any further items, and the member `"…": "…"` for any further members. `http` shows the status line, the

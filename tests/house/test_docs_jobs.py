@@ -47,7 +47,9 @@ def named(rows: list[list[str]]) -> dict[str, list[str]]:
 
 def default_of(value: Any) -> str:
     """How a table shows a default that is a number; nothing for another one."""
-    return f"{value:,g}" if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
 
 
 @task()

@@ -687,7 +687,7 @@ async def stored(jobs: JobDatabase, result: bytes) -> bytes:
     return found[job.id] or b""
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(values, min_size=1, max_size=5))
 async def test_a_result_is_to_the_byte_what_the_task_returned(jobs: JobDatabase, results: list[Any]) -> None:
     for result in results:

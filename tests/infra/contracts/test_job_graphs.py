@@ -332,7 +332,7 @@ async def work_off(jobs: JobDatabase, ends: Sequence[JobState], chance: random.R
         assert len(ended.jobs) == len(some)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some_stories())
 async def test_every_graph_ends_as_its_conditions_say_and_so_does_its_rerun(jobs: JobDatabase, story: Story) -> None:
     size, links, chance = story.size, story.links, random.Random(story.seed)

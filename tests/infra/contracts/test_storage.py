@@ -144,7 +144,7 @@ async def test_everything_that_is_stored_is_listed(storage: Storage) -> None:
     assert {blob.sha256 async for blob in storage.blobs()} == wanted
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.binary(max_size=2000), max_size=8))
 async def test_any_content_in_any_pieces_comes_back(storage: Storage, parts: list[bytes]) -> None:
     content = b"".join(parts)

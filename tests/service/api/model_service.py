@@ -121,7 +121,7 @@ def shell() -> ModelRunner:
     )
 
 
-def builder(url: str | None, runner: ModelRunner) -> ServiceBuilder:
+def builder(url: str | None, runner: ModelRunner, config_schema: type[BaseConfig] = Options) -> ServiceBuilder:
     """The service around a model."""
     return MLServiceBuilder(
         info=MLServiceInfo(
@@ -133,7 +133,7 @@ def builder(url: str | None, runner: ModelRunner) -> ServiceBuilder:
             required_covariates=["rainfall"],
             git_revision="0123abc",
         ),
-        config_schema=Options,
+        config_schema=config_schema,
         hierarchy=ArtifactHierarchy("models", {0: "model", 1: "forecast"}),
         runner=runner,
         database_url=url,
@@ -191,4 +191,12 @@ async def modelled(url: str, redis_url: str | None, folder: Path, runner: ModelR
     """The service, running."""
     kept = {"storage_folder": folder / "storage", "temporary_folder": folder / "scratch"}
     async with staged(url, redis_url, lambda place: builder(place, runner), **kept) as stage:
+        yield Model(stage, folder / "scratch")
+
+
+@asynccontextmanager
+async def ensembled(url: str, folder: Path, runner: ModelRunner, schema: type[BaseConfig]) -> AsyncIterator[Model]:
+    """The service around several models with configurations of their own type, running."""
+    kept = {"storage_folder": folder / "storage", "temporary_folder": folder / "scratch"}
+    async with staged(url, None, lambda place: builder(place, runner, schema), **kept) as stage:
         yield Model(stage, folder / "scratch")

@@ -11,6 +11,8 @@ from service.settings import Settings
 from tests.service.api.model_service import ARTIFACTS, CONFIGS, ML, builder, predict, train
 from tests.service.api.test_fuzz import fuzzed, in_a_thread
 
+MODELS = "/api/v1/models"
+
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -28,5 +30,6 @@ def test_no_request_causes_a_server_error(url: str) -> None:
             CONFIGS: client.post(CONFIGS, json={"name": "there", "data": {}}).json()["id"],
             ARTIFACTS: client.post(ARTIFACTS, json={"data": {"content": {"a": 1}}}).json()["id"],
             ML: "none",
+            MODELS: client.post(MODELS, json={"name": "there"}).json()["name"],
         }
-    assert fuzzed(url, known) >= 25
+    assert fuzzed(url, known) >= 45

@@ -15,7 +15,7 @@ from domain.errors import Misconfigured
 from domain.models import FunctionalModelRunner
 from domain.signing import signature
 from infra.database.secrets import shared_secret
-from service.managers.model_runs import SIGNED
+from service.managers.model_artifacts import SIGNED
 from tests.service.api.jobs_service import JOBS, UNKNOWN, eventually
 from tests.service.api.model_service import (
     ARTIFACTS,
@@ -39,9 +39,9 @@ async def classes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mod
 
 
 @pytest.fixture(scope="module")
-async def scripts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Model]:
+async def scripts(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Model]:
     folder: Path = tmp_path_factory.mktemp("scripts")
-    async with modelled(f"sqlite:///{folder / 'model.db'}", None, folder, shell()) as model:
+    async with modelled(module_database_url, None, folder, shell()) as model:
         yield model
 
 
@@ -143,6 +143,7 @@ async def test_what_fails_says_why_and_leaves_no_artifact(model: Model) -> None:
     far = await model.train(await model.config(prediction_periods=99))
     job = await model.stage.reach(far["job_id"], "failed")
     assert "prediction_periods is 99; this model predicts from 0 to 24 periods" in job["error"]
+    assert await eventually(lambda: is_tidy(model))
 
 
 async def test_a_training_can_be_canceled(model: Model) -> None:
@@ -306,6 +307,7 @@ async def test_sample_data_is_what_the_model_takes(model: Model) -> None:
     await model.stage.get(path, params={"config_id": UNKNOWN}, status=404)
     problem = await model.stage.get(path, params={"kind": "both", "num_locations": "x"}, status=422)
     assert [error["loc"] for error in problem["errors"]] == [["query", "kind"], ["query", "num_locations"]]
+    assert [error.get("allowed") for error in problem["errors"]] == [["train", "predict"], None]
     await model.stage.get(path, params={"kinds": "train"}, status=400)
 
 
@@ -365,6 +367,7 @@ async def test_scripts_train_and_predict(scripts: Model) -> None:
     await scripts.stage.reach(asked["job_id"], "completed")
     predicted = await scripts.artifact(asked["artifact_id"])
     assert predicted["data"]["metadata"]["exit_code"] is None
+    assert await scripts.log(asked["job_id"]) == ["6 periods to come"]
     rain = (await scripts.sample("train"))["data"]["data"][0][4]
     assert {tuple(row[2:]) for row in predicted["data"]["content"]["data"]} == {(rain, 1e-05)}
     tree = await scripts.stage.get(f"{ARTIFACTS}/{accepted['artifact_id']}/$tree")
@@ -387,6 +390,7 @@ async def test_a_script_that_fails_leaves_a_diagnostic_artifact_under_the_promis
     assert "Cannot predict using failed training artifact" in job["error"]
     asked = {"type": "predict", "artifact_id": artifact["id"], **await scripts.sample("predict")}
     assert await validated(scripts, asked) == (False, [("error", "training_artifact_failed", "artifact_id")])
+    assert await eventually(lambda: is_tidy(scripts))
 
 
 async def test_a_prediction_that_fails_does_so_too(scripts: Model) -> None:

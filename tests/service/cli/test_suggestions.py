@@ -19,6 +19,8 @@ from service.cli.suggestions import suggestions
 from service.http.crud import Permissions
 from service.settings import Settings
 from tests.sample import ITEMS, builder
+from tests.service.api.model_service import builder as model_builder
+from tests.service.api.model_service import functional
 
 URL = "http://127.0.0.1:8000"
 
@@ -71,6 +73,15 @@ async def wash(args: Wash) -> None:
 @task()
 async def tidy() -> None:
     """Tidy up."""
+
+
+def test_a_model_shows_what_it_is_told_and_what_it_learns_from() -> None:
+    app = model_builder("sqlite:///:memory:", functional()).build(Settings())
+    assert suggestions(app, URL) == [
+        f"curl '{URL}/api/v1/configs/$schema'",
+        f"curl '{URL}/api/v1/ml/$generate-sample-data?kind=train&num_periods=3'",
+        f"curl '{URL}/api/v1/jobs?fields=kind,status'",
+    ]
 
 
 def suggested(

@@ -329,7 +329,7 @@ PARTS = st.sampled_from([*"./\\%2e5c\0~:ä", "..", "secret.txt", "sub", "console
 
 
 @given(st.lists(PARTS, max_size=12).map("".join))
-@hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck), max_examples=200)
+@hypothesis_settings(suppress_health_check=list(HealthCheck), max_examples=200)
 async def test_no_path_leads_out_of_an_app(client: httpx.AsyncClient, rest: str) -> None:
     for base in ("/console/", "/"):
         reply = await client.get(httpx.URL("http://sample.test", raw_path=(base + quote(rest, safe="/%.")).encode()))

@@ -53,9 +53,7 @@ def test_no_request_causes_a_server_error(url: str) -> None:
         labels.append(operation.label)
 
         @given(case=operation.as_strategy())
-        @hypothesis_settings(
-            max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @hypothesis_settings(max_examples=60, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
         def check(case: schemathesis.Case) -> None:
             # JSON Schema cannot say what a filter or a cursor must look like, so what is valid by the document may
             # still be refused. All else is checked: no 5xx, documented statuses, media types, headers and bodies.

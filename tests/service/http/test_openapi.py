@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 
 from domain.query.parse import PARAMETERS
+from domain.transformations import TransformationRouter
 from service.http.application import Service
 from tests.sample import ITEMS as ITEM_RESOURCE
 from tests.sample import Items, builder, serving, settings
-from tests.service.api import jobs_service
+from tests.service.api import jobs_service, transformations_service
 
 ITEMS = "/api/v1/items"
 
 
-@pytest.fixture(scope="module", params=[builder, jobs_service.builder], ids=["items", "jobs"])
+@pytest.fixture(
+    scope="module",
+    params=[builder, jobs_service.builder, transformations_service.builder],
+    ids=["items", "jobs", "transformations"],
+)
 async def running(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Service, httpx.AsyncClient]]:
-    """A service of entities, and one of jobs."""
+    """A service of entities, one of jobs, and one of transformations."""
     app = request.param("sqlite:///:memory:").build(settings())
     async with serving(app) as client:
         yield app, client
@@ -110,6 +116,46 @@ async def test_bodies_show_the_constraints_that_are_enforced(items: dict[str, An
     assert create["properties"]["created_at"]["readOnly"] is True
     assert not schemas["ItemPatch"].get("required")
     assert set(schemas["Item"]["required"]) == set(schemas["Item"]["properties"])
+
+
+async def test_a_transformation_documents_what_it_may_be_sent_and_what_it_answers() -> None:
+    document = await document_of(transformations_service.builder("sqlite:///:memory:").build(settings()))
+    schemas = document["components"]["schemas"]
+    operation = document["paths"]["/api/v1/transformations/mean_of"]["post"]
+    content = operation["requestBody"]["content"]["application/json"]
+    names = [f"MeanOf{kind}Request" for kind in ("Data", "Frame", "Query")]
+    assert content["schema"] == {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}
+    assert [schemas[name]["required"] for name in names] == [["data"], ["frame_id"], ["resource"]]
+    assert all(schemas[name]["additionalProperties"] is False for name in names)
+    assert schemas["MeanOfQueryRequest"]["properties"]["resource"]["enum"] == ["visits"]
+    assert content["examples"] == {
+        name: {"value": value} for name, value in transformations_service.MeanOf.examples.items()
+    }
+    success = operation["responses"]["200"]
+    assert success["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/DataFrame"}}}
+    assert success["headers"].keys() == {"ETag", "X-Transformation"}
+    assert {"304", "404", "415", "422"} <= operation["responses"].keys()
+    only = document["paths"]["/api/v1/transformations/length"]["post"]["requestBody"]["content"]["application/json"]
+    assert only["schema"] == {"$ref": "#/components/schemas/LengthDataRequest"}
+    assert schemas["LengthDataRequest"]["properties"]["data"]["minItems"] == 2
+
+
+async def test_types_of_one_name_are_told_apart() -> None:
+    item = msgspec.defstruct("Item", [("weight", int, 1)])
+    problem = msgspec.defstruct("Item", [("words", list[str])], module="elsewhere")
+
+    class Weighed(TransformationRouter):
+        def transform(self, data, params):  # type: ignore[no-untyped-def]
+            return data
+
+    Weighed.transform.__annotations__.update(data=problem, params=item, **{"return": problem})
+    document = await document_of(builder("sqlite:///:memory:").with_transformations(Weighed).build(settings()))
+    schemas = document["components"]["schemas"]
+    assert references(document) <= {f"#/components/schemas/{name}" for name in schemas}
+    assert "color" in schemas["Item"]["properties"]
+    operation = document["paths"]["/api/v1/transformations/weighed"]["post"]
+    replied = operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"]
+    assert schemas[replied.rpartition("/")[2]]["required"] == ["words"]
 
 
 async def test_every_error_is_documented_as_a_problem(document: dict[str, Any]) -> None:

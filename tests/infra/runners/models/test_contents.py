@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from domain.frames import DataFrame
 from domain.model_runs import ContentKind
 from infra.runners.models.contents import is_json, read_content, write_content
-from infra.runners.models.runs import frame_of
+from infra.runners.models.functions import frame_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False),
