@@ -35,6 +35,7 @@ from service.http.problems import on_http_exception, on_service_error, on_unexpe
 from service.http.running import Running
 from service.lifespan import Lifespan
 from service.managers.base import Manager
+from service.managers.configs import DEFAULT_MOST
 from service.managers.model_versions import ModelVersions
 from service.modelling import ModelDesign, ModellingDesign
 from service.registration import Registering
@@ -173,6 +174,7 @@ def _modelling_design(choices: Choices) -> ModellingDesign | None:
     return ModellingDesign(
         configs=config.resource if config is not None else None,
         schema=config.schema if config is not None else None,
+        max_configs=config.most if config is not None else DEFAULT_MOST,
         artifacts=artifacts.resource if artifacts is not None else None,
         hierarchy=artifacts.hierarchy if artifacts is not None else None,
         model=model,

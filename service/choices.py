@@ -69,6 +69,7 @@ class ConfigPlan(msgspec.Struct, frozen=True):
     schema: ConfigSchema
     permissions: Permissions
     tags: tuple[str, ...]
+    most: int
 
 
 class ArtifactPlan(msgspec.Struct, frozen=True):

@@ -40,7 +40,7 @@ from service.managers.background import Background
 from service.managers.backtest_runs import BacktestRuns, EvaluateRuns
 from service.managers.backtests import Backtests
 from service.managers.charts import ArtifactCharts
-from service.managers.configs import ConfigManager
+from service.managers.configs import DEFAULT_MOST, ConfigManager
 from service.managers.draw_runs import DrawRuns
 from service.managers.ensemble_runs import EnsembleRuns
 from service.managers.ml import Models
@@ -80,6 +80,7 @@ class ModellingDesign(msgspec.Struct, frozen=True, kw_only=True):
 
     configs: Resource[Config] | None = None
     schema: ConfigSchema | None = None
+    max_configs: int = DEFAULT_MOST
     artifacts: Resource[Artifact] | None = None
     hierarchy: ArtifactHierarchy | None = None
     model: ModelDesign | None = None
@@ -263,4 +264,4 @@ def _configs(
         return None
     resource = design.configs.bounded(bounds_of(Configs))
     repository: PiccoloRepository[Config] = PiccoloRepository(resource, Configs, engine)
-    return ConfigManager(resource, repository, engine, links, design.schema, artifacts)
+    return ConfigManager(resource, repository, engine, links, design.schema, artifacts, most=design.max_configs)

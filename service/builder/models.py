@@ -16,6 +16,7 @@ from service.builder.background import BackgroundWork
 from service.builder.core import checked_prefix
 from service.choices import ArtifactPlan, ConfigPlan, MLPlan, ModelsPlan
 from service.http.crud import Permissions
+from service.managers.configs import DEFAULT_MOST
 
 
 class Modelling(BackgroundWork):
@@ -26,15 +27,22 @@ class Modelling(BackgroundWork):
         schema: type[BaseConfig],
         prefix: str = "/api/v1/configs",
         *,
+        max_configs: int = DEFAULT_MOST,
         tags: Sequence[str] = ("configs",),
         permissions: Permissions | None = None,
     ) -> Self:
-        """Offer configurations whose data is a `schema`: a Struct that derives from `BaseConfig`."""
+        """Offer configurations whose data is a `schema`: a Struct that derives from `BaseConfig`.
+
+        There may be `max_configs` of them; one more is a conflict.
+        """
+        if max_configs < 1:
+            raise Misconfigured(f"with_config(max_configs={max_configs}): at least 1")
         self._choices.config = ConfigPlan(
             CONFIGS.at(checked_prefix("with_config", prefix)),
             ConfigSchema(schema),
             permissions or Permissions(),
             tuple(tags),
+            max_configs,
         )
         return self
 

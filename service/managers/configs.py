@@ -5,12 +5,14 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 from domain.configs import Config, ConfigSchema
-from domain.errors import Invalid, NotFound
+from domain.errors import Conflict, Invalid, NotFound
 from domain.ports import ConfigLinks, Repository, Transactions
-from domain.query import Resource
+from domain.query import BY_ID, Resource
 from service.managers.artifacts import ArtifactManager
 from service.managers.base import Expectation, Manager
 from service.managers.hooks import Change, Hooks
+
+DEFAULT_MOST = 100_000
 
 
 class ConfigManager(Manager[Config]):
@@ -24,8 +26,11 @@ class ConfigManager(Manager[Config]):
         links: ConfigLinks,
         schema: ConfigSchema,
         artifacts: ArtifactManager | None = None,
+        *,
+        most: int = DEFAULT_MOST,
     ) -> None:
-        super().__init__(resource, repository, transactions, hooks=[_Checked(schema), _Cascade(links, artifacts)])
+        hooks: list[Hooks[Config]] = [_Limited(repository, most), _Checked(schema), _Cascade(links, artifacts)]
+        super().__init__(resource, repository, transactions, hooks=hooks)
         self.schema = schema
         self._links = links
         self._artifacts = artifacts
@@ -91,6 +96,19 @@ class ConfigManager(Manager[Config]):
         if config is None:
             raise NotFound(f"No config is linked to artifact {artifact_id}")
         return config
+
+
+class _Limited(Hooks[Config]):
+    """Keeps clients that make a configuration for each of their runs from filling the disk."""
+
+    def __init__(self, repository: Repository[Config], most: int) -> None:
+        self._repository = repository
+        self._most = most
+
+    async def pre_save(self, entities: Sequence[Config]) -> None:
+        count = await self._repository.count(BY_ID)
+        if count + len(entities) > self._most:
+            raise Conflict(f"There are {count} configurations, and at most {self._most} may be: delete some")
 
 
 class _Checked(Hooks[Config]):
