@@ -99,5 +99,9 @@ ENSEMBLE = {
 
 FORECAST_READ = Promise("frame to forecast, memory", "10,000 x 1,000", "x", gate=2, aim=1.2)
 
+JOINED_ROWS, JOINED_SAMPLES = 2_000, 1_000
+JOINED = Promise("job that combines, memory", "2,000 x 1,000", "x", gate=1.5, aim=1.1)
+"""Of ten members by that of two: every member's numbers are in memory while they are read, and not all at once."""
+
 CHART_SPEC = Promise("chart of 10,000 rows, its spec", "in memory", "ms", gate=250, aim=50)
 CHART_PICTURES = Promise("pictures of charts", "one process", "/s", gate=2, aim=10, is_least=True)

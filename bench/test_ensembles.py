@@ -5,7 +5,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.budgets import ENSEMBLE, ENSEMBLE_MEMBERS, ENSEMBLE_ROWS, ENSEMBLE_SAMPLES, FORECAST_READ
+from bench.budgets import (
+    ENSEMBLE,
+    ENSEMBLE_MEMBERS,
+    ENSEMBLE_ROWS,
+    ENSEMBLE_SAMPLES,
+    FORECAST_READ,
+    JOINED,
+    JOINED_ROWS,
+    JOINED_SAMPLES,
+)
 from bench.results import Figure
 from bench.test_jobs import hold
 
@@ -51,6 +60,61 @@ assert made.shape == (rows, samples)
 print(seconds, added / made.nbytes)
 """
 
+JOB = """
+import sys, tempfile, threading, time
+from pathlib import Path
+import msgspec
+from domain.configs import BaseConfig, ConfigSchema
+from domain.frames import DataFrame
+from domain.model_runs import Action, ModelCall, PartFile
+from domain.models import EnsembleRunner, FunctionalModelRunner
+from domain.tasks import RunningJob
+from infra.runners.models.ensembles import combine_predictions
+from infra.runners.models.program import ModelProgram
+from infra.runners.models.run import ModelRun
+members, rows, samples = map(int, sys.argv[1:])
+
+def held():
+    # What a file stands behind can be let go of at any time.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
+
+def watch():
+    global peak
+    while not is_over.wait(0.002):
+        peak = max(peak, held())
+
+with tempfile.TemporaryDirectory() as folder:
+    columns = ["time_period", "location", *(f"sample_{index}" for index in range(samples))]
+    data = [[f"{2000 + row}", "a", *map(float, range(samples))] for row in range(rows)]
+    (Path(folder) / "forecast").write_bytes(DataFrame(columns, data).encode())
+    del data
+    names = [f"m{index}" for index in range(members)]
+    runner = EnsembleRunner(dict.fromkeys(names, FunctionalModelRunner(print, print)), "mean")
+    parts = [PartFile(name=name, artifact_id=name, file="forecast") for name in names]
+    call = ModelCall(
+        action=Action.COMBINE, directory=folder, program=b"", config={}, config_id="", artifact_id="", parts=parts
+    )
+    job = RunningJob(id="job", kind="k", attempt=1, max_attempts=1, send=lambda _: None)
+    run = ModelRun(call, job, ModelProgram(runner, ConfigSchema(BaseConfig)))
+    peak, is_over, before = 0, threading.Event(), held()
+    watching = threading.Thread(target=watch)
+    watching.start()
+    combine_predictions(run)
+    is_over.set()
+    watching.join()
+    assert len(msgspec.json.decode((Path(folder) / "content").read_bytes(), type=DataFrame)) == rows
+    print(peak - before)
+"""
+
+
+async def test_the_job_that_combines_holds_the_numbers_of_one_member_at_a_time() -> None:
+    async def measure() -> Sequence[Figure]:
+        two, ten = (int(_written(JOB, members, JOINED_ROWS, JOINED_SAMPLES)) for members in (2, 10))
+        return [Figure(JOINED, ten / two, f"{ten / 2**20:.0f} MiB, of two members {two / 2**20:.0f} MiB")]
+
+    await hold(measure)
+
 
 async def test_ten_members_are_combined_in_the_memory_of_few_of_them() -> None:
     async def measure() -> Sequence[Figure]:
@@ -69,8 +133,12 @@ async def test_ten_members_are_combined_in_the_memory_of_few_of_them() -> None:
 
 def _alone(kind: str) -> tuple[float, float]:
     """Seconds, and the memory added at most by that of one member's array, in a process that does nothing else."""
-    sizes = map(str, (ENSEMBLE_MEMBERS, ENSEMBLE_ROWS, ENSEMBLE_SAMPLES))
-    command = [sys.executable, "-c", SCRIPT, kind, *sizes]
-    written = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout
+    written = _written(SCRIPT, kind, ENSEMBLE_MEMBERS, ENSEMBLE_ROWS, ENSEMBLE_SAMPLES)
     seconds, memory = map(float, written.split())
     return seconds, memory
+
+
+def _written(script: str, *arguments: object) -> str:
+    """What a script says in a process of its own."""
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True).stdout

@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from domain.backtests import truth_of
 from domain.ensembles.combining import combine
 from domain.ensembles.weights import learned_weights, remaining_weights
 from domain.evaluations import held_back_after, trial
-from domain.forecasts import Forecast, forecast_of
+from domain.forecasts import Forecast, ForecastKind, forecast_of
 from domain.frames import DataFrame
 from domain.ml import TrainRequest
 from domain.model_runs import MODEL_FILE, REQUEST_FILE, Action, PartFile
@@ -133,7 +134,7 @@ def _combined(run: ModelRun, parts: Sequence[PartFile]) -> None:
     given = {part.name: part.weight for part in parts}
     known = {name: weight for name, weight in given.items() if weight is not None}
     weights = remaining_weights(known or dict.fromkeys(given, 1.0), list(there))
-    forecasts: dict[str, Forecast] = {name: forecast_of(_frame(run, file), name) for name, file in there.items()}
+    forecasts = {name: _parked(run, number, name, file) for number, (name, file) in enumerate(there.items())}
     made = run.timed(
         lambda: combine(
             forecasts,
@@ -149,6 +150,17 @@ def _combined(run: ModelRun, parts: Sequence[PartFile]) -> None:
         "members": [_said(part, weight=weights.get(part.name)) for part in parts],
     }
     run.leave(content=write_content(run.folder, "content", made), report={"ensemble": report})
+
+
+def _parked(run: ModelRun, number: int, name: str, file: str) -> Forecast:
+    """The forecast of a member with its numbers in a file, so that those of only one are in memory at a time."""
+    forecast = forecast_of(_frame(run, file), name)
+    if forecast.kind is ForecastKind.HARD:
+        # Names of classes are objects, which cannot be mapped, and there is one in each row.
+        return forecast
+    path = run.folder / f"values-{number}.npy"
+    np.save(path, forecast.values)
+    return msgspec.structs.replace(forecast, values=np.load(path, mmap_mode="r"))
 
 
 def _check_number(ensemble: EnsembleRunner, parts: Sequence[PartFile]) -> None:
