@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from domain.computations import Lifetime
 from domain.errors import Misconfigured
 from domain.frames import DataFrame
 from domain.frames.structure import Frame
@@ -21,7 +22,8 @@ _VERSION = re.compile(r"[A-Za-z0-9._+-]{1,50}")
 class Transformation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A transformation as the service runs it; made by `defined`.
 
-    `params` is None when it takes none. `code_version` changes with the code, `version` when its author says so.
+    `lifetime` is for how long a result is kept, where there is a cache. `params` is None when it takes none.
+    `code_version` changes with the code, `version` when its author says so.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Transformation(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     output: Any
     is_async: bool
     transform: Callable[..., Any]
+    lifetime: Lifetime
     examples: Mapping[str, Mapping[str, Any]] = {}
 
     @property
@@ -78,6 +81,7 @@ def defined(router: TransformationRouter | type[TransformationRouter], source_ha
         output=output,
         is_async=inspect.iscoroutinefunction(transform),
         transform=transform,
+        lifetime=_lifetime(kind.cache_ttl, where),
         examples=kind.examples,
     )
 
@@ -139,6 +143,16 @@ def _check_json(kind: Any, where: str) -> None:
         msgspec.json.Decoder(kind)
     except (TypeError, ValueError, RuntimeError) as error:
         raise Misconfigured(f"{where}: {kind!r} has no JSON: {error}") from error
+
+
+def _lifetime(cache_ttl: Any, where: str) -> Lifetime:
+    # The same input gives the same result, so there is nothing to be had by computing it again early.
+    lifetime = Lifetime(ttl_seconds=cache_ttl, is_refreshed_early=False)
+    try:
+        lifetime.check()
+    except Misconfigured:
+        raise Misconfigured(f"{where}: cache_ttl {cache_ttl!r}: use a number of seconds, 0 for none") from None
+    return lifetime
 
 
 def _snake(name: str) -> str:

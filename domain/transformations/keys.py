@@ -19,6 +19,11 @@ def content_key(name: str, code_version: str, params: Any, data_hash: str | None
     return hashlib.sha256(_encode([name, code_version, canonical(params), data_hash])).hexdigest()
 
 
+def query_key(name: str, code_version: str, params: Any, resource: str, query: Mapping[str, Any]) -> str:
+    """The key of a result whose data is what a query finds, as long as that does not change."""
+    return hashlib.sha256(_encode([name, code_version, canonical(params), resource, query, None])).hexdigest()
+
+
 def data_hash(data: Any) -> str:
     """The hash of decoded data, however it was written down."""
     # Members that are left out because they have their default are so however the data was written.

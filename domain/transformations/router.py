@@ -15,10 +15,11 @@ class TransformationRouter:
 
     `name` is the name of the class in snake_case unless given, `title` the same in words, the description its
     docstring. `version` is to be changed with what the output depends on outside of the module. `examples` are bodies
-    of requests by name.
+    of requests by name. In a service with a cache, results are kept for `cache_ttl` seconds; 0 keeps none.
     """
 
     name: ClassVar[str] = ""
     title: ClassVar[str] = ""
     version: ClassVar[str] = "1"
+    cache_ttl: ClassVar[float] = 3600.0
     examples: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -13,9 +13,8 @@ from arq.utils import timestamp_ms
 from arq.worker import Worker, func
 from redis.exceptions import RedisError
 
-from infra.queue.connection import Client, decode, encode, parse_redis_url
-
-__all__ = ["ArqDoorbell", "parse_redis_url"]
+from domain.redis_url import parse_redis_url
+from infra.queue.connection import Client, decode, encode
 
 logger = logging.getLogger("millrace.queue")
 
@@ -35,10 +34,10 @@ class ArqDoorbell:
     """
 
     def __init__(self, redis_url: str, *, namespace: str, worker_id: str | None = None) -> None:
-        self._settings = parse_redis_url(redis_url)
+        self._address = parse_redis_url(redis_url)
         self._namespace = namespace
         self._worker_id = worker_id or uuid4().hex
-        self._redis = Client(self._settings)
+        self._redis = Client(self._address)
         self._rung: dict[str, str] = {}
         self._rings = 0
         self._flushing: asyncio.Task[None] | None = None
@@ -105,11 +104,13 @@ class ArqDoorbell:
             calm_at = loop.time() + LONGEST_PAUSE_SECONDS
             worker = self._answerer(self._name(queue), wake)
             try:
-                await worker.main()
+                try:
+                    await worker.main()
+                finally:
+                    # Also what fails here must not leave this queue deaf.
+                    await worker.leave()
             except Exception as error:  # noqa: BLE001 - without a doorbell workers are late, and go on
                 self._broke(error)
-            finally:
-                await worker.leave()
             _end_if_cancelled()
             # A connection that has lasted for a while is soon made again; one that keeps breaking is not.
             pause = FIRST_PAUSE_SECONDS if loop.time() > calm_at else min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -122,7 +123,7 @@ class ArqDoorbell:
             wake()
 
         health_key = f"{name}:health-check:{self._worker_id}"
-        return _Answerer(wake, Client(self._settings), queue_name=name, on_startup=start, health_check_key=health_key)
+        return _Answerer(wake, Client(self._address), queue_name=name, on_startup=start, health_check_key=health_key)
 
     def _broke(self, error: Exception) -> None:
         if not self._is_broken:

@@ -7,18 +7,21 @@ import msgspec
 from litestar import MediaType, Request, Response, Router, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED
+from msgspec import UNSET, UnsetType
 
 from domain.transformations import Transformation
 from domain.transformations.definition import schema_of
 from domain.transformations.requests import Requests
 from domain.validation import problem, rejected
 from service.http.body import MOST_REQUEST_BYTES
+from service.http.cache_status import cache_status
 from service.http.conditional import header, is_unmodified
 from service.http.documented import documents
 from service.http.dto import check_content_type
 from service.http.parameters import header_parameter
 from service.http.query import no_parameters
 from service.http.reply import encoded
+from service.managers.caching import RouteStats
 from service.managers.transformations import Transformations
 
 AnyRequest = Request[Any, Any, Any]
@@ -26,7 +29,15 @@ _NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 _REPLY_HEADERS = {
     "ETag": "By what the result is known; none for rows of a resource",
     "X-Transformation": "name@version",
+    "Cache-Status": "Whether the result was kept (RFC 9211); none without a cache",
 }
+
+
+class CacheUse(RouteStats, kw_only=True):
+    """What the cache of the process that answers has been good for: `hit_rate` is the part that needed no work."""
+
+    ttl_seconds: float
+    hit_rate: float | None
 
 
 class TransformationView(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +47,7 @@ class TransformationView(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     version: str
     description: str
+    cache: CacheUse | UnsetType = UNSET
 
 
 class TransformationSchema(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,12 +60,11 @@ class TransformationSchema(msgspec.Struct, frozen=True, kw_only=True):
 
 def transformations_router(prefix: str, transformations: Transformations, tags: Sequence[str]) -> Router:
     """The routes of transformations under `prefix`."""
-    views = [_view(requests.transformation) for requests in transformations.requests]
 
     @get("/", summary="The transformations there are", operation_id="transformations_find_all", opt=documents())
     async def find_all(request: AnyRequest) -> Response[list[TransformationView]]:
         no_parameters(request.scope)
-        return encoded(views)
+        return encoded([_view(transformations, requests.transformation) for requests in transformations.requests])
 
     handlers = [find_all]
     for requests in transformations.requests:
@@ -77,10 +88,17 @@ def _transform(transformations: Transformations, requests: Requests) -> HTTPRout
             known = header(request.scope, b"if-none-match")
             # A star is no result that the client could have.
             if known is not None and known.strip() != "*" and is_unmodified(known, headers["etag"]):
+                if (use := transformations.use(transformation)) is not None:
+                    use.unmodified += 1
                 return Response(b"", status_code=HTTP_304_NOT_MODIFIED, headers=headers)
-        return Response(await transformations.run(asked), media_type=MediaType.JSON, headers=headers)
+        found = await transformations.answer(asked)
+        if found is not None:
+            headers["cache-status"] = cache_status(found.outcome, found.ttl_seconds).decode()
+        content = found.value if found is not None else await transformations.run(asked)
+        return Response(content, media_type=MediaType.JSON, headers=headers)
 
     said = documents(
+        has_effect=False,
         bodies=list(requests.forms.values()),
         examples=transformation.examples,
         reply=transformation.output,
@@ -134,10 +152,17 @@ def _operation(transformation: Transformation) -> str:
     return f"transformations_{transformation.name.replace('-', '_')}"
 
 
-def _view(transformation: Transformation) -> TransformationView:
+def _view(transformations: Transformations, transformation: Transformation) -> TransformationView:
+    use = transformations.use(transformation)
     return TransformationView(
         name=transformation.name,
         title=transformation.title,
         version=transformation.version,
         description=transformation.description,
+        cache=UNSET if use is None else _cache(use, transformation.lifetime.ttl_seconds),
     )
+
+
+def _cache(use: RouteStats, ttl_seconds: float) -> CacheUse:
+    rate = None if use.rate is None else round(use.rate, 4)
+    return CacheUse(ttl_seconds=ttl_seconds, hit_rate=rate, **msgspec.structs.asdict(use))

@@ -24,15 +24,22 @@ class Resources(Core):
         table: type[Table],
         permissions: Permissions | None = None,
         hooks: Sequence[Hooks[Any]] = (),
+        cache_ttl: float | None = None,
     ) -> Self:
-        """Offer a resource over HTTP and keep it in `table`; `hooks` surround its changes in the given order."""
+        """Offer a resource over HTTP and keep it in `table`; `hooks` surround its changes in the given order.
+
+        With a cache, replies are kept for `cache_ttl` seconds: None is what `with_cache` says, 0 not at all.
+        """
+        if cache_ttl is not None and not 0 <= cache_ttl < float("inf"):
+            raise Misconfigured(f"with_crud({resource.name}, cache_ttl={cache_ttl!r}): use seconds, 0 or more")
         for hook in hooks:
             if not isinstance(hook, Hooks):
                 raise Misconfigured(
                     f"with_crud({resource.name}): hook {hook!r} must derive from Hooks (is it a class?)"
                 )
         check_pair(resource, table)
-        self._choices.resources.append(OfferedResource(resource, table, permissions or Permissions(), tuple(hooks)))
+        offered = OfferedResource(resource, table, permissions or Permissions(), tuple(hooks), cache_ttl)
+        self._choices.resources.append(offered)
         return self
 
     def register_collection_operation(

@@ -2,24 +2,26 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
+from domain.computations import Answer, Outcome
 from domain.errors import InvalidBody, ServiceError
 from domain.frames import DataFrame
 from domain.frames.structure import UnknownColumn
 from domain.model_runs import ContentKind
 from domain.query import Keyset, Whole, parse_body
 from domain.transformations.definition import Transformation
-from domain.transformations.keys import content_key, data_hash
+from domain.transformations.keys import content_key, data_hash, query_key
 from domain.transformations.outputs import encode_output
 from domain.transformations.requests import Request, Requests
 from domain.validation import problem, rejected, under
 from service.managers.base import Manager
+from service.managers.caching import Caching, RouteStats
 from service.managers.modelling import Modelling
 
 # More than this is not read while other requests wait.
@@ -40,6 +42,11 @@ class Sources(Protocol):
         """The managers around a model."""
         ...
 
+    @property
+    def caching(self) -> Caching | None:
+        """What results are kept in, if in anything."""
+        ...
+
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A request and the hash of its data, None for what is only known once it is read.
@@ -54,15 +61,27 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transformations:
-    """The transformations of a service. At most `threads` of them compute at a time, others wait.
+    """The transformations of a service, at `path`. At most `threads` of them compute at a time, others wait.
 
-    Rows of a resource are data up to `most_rows` of them.
+    Rows of a resource are data up to `most_rows` of them. `tables` are those of the resources whose changes are
+    counted: what is made of their rows can be kept until the next change, as what is made of given data can always.
     """
 
-    def __init__(self, requests: Sequence[Requests], sources: Sources, *, threads: int, most_rows: int) -> None:
+    def __init__(
+        self,
+        requests: Sequence[Requests],
+        sources: Sources,
+        *,
+        path: str,
+        threads: int,
+        most_rows: int,
+        tables: Mapping[str, str],
+    ) -> None:
         self.requests = tuple(requests)
         self._sources = sources
+        self._path = path
         self._most_rows = most_rows
+        self._tables = tables
         # Its threads are started when they are needed.
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="transformation")
 
@@ -75,6 +94,36 @@ class Transformations:
         transformation = requests.transformation
         key = content_key(transformation.name, transformation.code_version, request.params, found)
         return Asked(transformation=transformation, request=request, data_hash=found, key=key)
+
+    def use(self, transformation: Transformation) -> RouteStats | None:
+        """What the cache has been good for to it; None without one, or if it keeps nothing of this."""
+        caching = self._sources.caching
+        if caching is None or not transformation.lifetime.ttl_seconds:
+            return None
+        return caching.route(f"{self._path}/{transformation.name}")
+
+    async def answer(self, asked: Asked) -> Answer[bytes] | None:
+        """The result as JSON, if it may be one that is kept; None if it has to be made, by `run`."""
+        transformation, request = asked.transformation, asked.request
+        caching, use = self._sources.caching, self.use(transformation)
+        if caching is None or use is None:
+            return None
+        key, table = asked.key, self._tables.get(request.resource or "")
+        if request.resource is not None and table is not None:
+            code = transformation.code_version
+            key = query_key(transformation.name, code, request.params, request.resource, request.query)
+        if key is None:
+            use.count(Outcome.BYPASS)
+            return None
+        found = await caching.computations.look_up(
+            f"transformation:{key}",
+            lambda: self.run(asked),
+            kind=bytes,
+            lifetime=transformation.lifetime,
+            tags=[table] if table is not None else [],
+        )
+        use.count(found.outcome)
+        return found
 
     async def run(self, asked: Asked) -> bytes:
         """The result as JSON. Raises what the data is refused with."""

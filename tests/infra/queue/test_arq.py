@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from domain.redis_url import parse_redis_url
 from infra.queue.arq import MOST_RINGS, ArqDoorbell
-from infra.queue.connection import Client, parse_redis_url
+from infra.queue.connection import Client
 from tests.infra.queue.wakes import Wakes, until
 from tests.servers import RedisServer, redis
 

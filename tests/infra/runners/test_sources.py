@@ -1,4 +1,4 @@
-"""A class changes with the source of its modules, and with nothing else."""
+"""A class changes with the source of its modules, a folder with that of all that is loaded from it."""
 
 import importlib.util
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.runners.sources import source_hash
+from infra.runners.sources import folder_hash, source_hash
 
 BASE = "class Base:\n    pass\n"
 DERIVED = "from {base} import Base\n\n\nclass Derived(Base):\n    pass\n"
@@ -48,3 +48,25 @@ def test_the_source_of_every_module_that_a_class_is_made_of_counts(names: tuple[
 def test_what_has_no_source_is_never_the_same_twice() -> None:
     kind = type("Kind", (), {"__module__": "nowhere"})
     assert source_hash(kind) != source_hash(kind)
+
+
+def test_a_folder_is_another_with_every_change_of_what_is_loaded_from_it(
+    names: tuple[str, str], tmp_path: Path
+) -> None:
+    base, derived, installed = tmp_path / "base.py", tmp_path / "parts" / "derived.py", tmp_path / ".venv" / "other.py"
+    for file in (derived, installed):
+        file.parent.mkdir()
+    base.write_text(BASE)
+    loaded(names[0], base)
+    before = folder_hash(tmp_path)
+    assert folder_hash(tmp_path) == before
+    installed.write_text(BASE)
+    loaded(names[1], installed)
+    assert folder_hash(tmp_path) == before
+    # Nobody has loaded it yet.
+    derived.write_text(DERIVED.format(base=names[0]))
+    assert folder_hash(tmp_path) == before
+    loaded(names[1], derived)
+    both = folder_hash(tmp_path)
+    derived.write_text(DERIVED.format(base=names[0]) + "\n")
+    assert len({before, both, folder_hash(tmp_path)}) == 3

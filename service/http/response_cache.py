@@ -1,0 +1,76 @@
+"""The layer that answers from the cache: a hit, or a 304, leaves here and never enters Litestar."""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, cast
+
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+
+from domain.replies import (
+    canonical_query,
+)
+from service.http.cached_exchange import CachedExchange
+from service.http.cached_routes import Asked, CachedRoutes
+from service.http.routing import ROUTE
+from service.managers.caching import Caching
+
+_CREDENTIALS = (b"authorization", b"cookie")
+# Strings of a hostile length must not fill the memory: a server takes 64 KiB of them at most.
+_canonical = lru_cache(1_000)(canonical_query)
+
+
+class ResponseCache:
+    """Keeps replies to GET under everything they depend on: the route, the query, who asks, and how often the data
+    has changed. Others who ask at the same time wait for the first one's reply.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: CachedRoutes,
+        caching: Callable[[], Caching | None],
+        *,
+        credential_headers: Sequence[str] = (),
+    ) -> None:
+        self._app = app
+        self._routes = routes
+        self._caching = caching
+        self._credentials = frozenset([*_CREDENTIALS, *(name.lower().encode() for name in credential_headers)])
+        names = sorted(name.decode().title() for name in self._credentials)
+        self._vary = ", ".join([*names, "Accept-Encoding"]).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = cast("HTTPScope", scope)
+        route = self._routes.find(scope["path"]) if scope["method"] == "GET" else None
+        caching = self._caching() if route is not None else None
+        asked = self._asked(scope) if caching is not None else None
+        if route is None or caching is None or asked is None:
+            await self._app(scope, receive, send)
+            return
+        cast("dict[str, Any]", scope)[ROUTE] = route.template
+        await CachedExchange(self._app, caching, route, asked, self._vary, scope, receive, send).answer()
+
+    def _asked(self, scope: HTTPScope) -> Asked | None:
+        """None for a request that no cache may answer."""
+        asked = Asked(credentials=[])
+        for name, value in scope["headers"]:
+            if name in self._credentials:
+                asked.credentials += (name, value)
+            elif name == b"if-none-match":
+                asked.known = value
+            elif name == b"accept-encoding":
+                asked.takes_gzip = b"gzip" in value
+            elif name == b"cache-control":
+                if b"no-store" in value:
+                    return None
+                asked.is_refreshing = asked.is_refreshing or b"no-cache" in value or b"max-age=0" in value
+            elif name in {b"range", b"if-modified-since", b"if-match"}:
+                return None
+        raw = scope["query_string"]
+        if raw:
+            spelled = _canonical(raw)
+            if spelled is None:
+                return None
+            asked.query, has_nocache = spelled
+            asked.is_refreshing = asked.is_refreshing or has_nocache
+        return asked
