@@ -22,7 +22,7 @@ class JobReader(Manager[Job]):
     def _id(self, text: str) -> str:
         return checked_id(text)
 
-    def _missing(self, identifier: str) -> NotFound:
+    def missing(self, identifier: str) -> NotFound:
         return missing(identifier)
 
 

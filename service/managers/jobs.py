@@ -234,6 +234,7 @@ class Jobs:
             await self.store.delete(outdated, is_over=True)
             return 1.0
         await self.store.forget_workers(after_seconds=_FORGET_WORKERS_SECONDS)
+        await self.store.forget_replies()
         return 60.0
 
 

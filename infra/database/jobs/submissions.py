@@ -37,6 +37,7 @@ _COLUMNS: Mapping[str, str] = {
     "trace_id": "varchar",
     "principal": "varchar",
     "tenant": "varchar",
+    "traceparent": "varchar",
 }
 _TAKEN = tuple(name for name in _COLUMNS if name not in {"tags", "args", "retry_policy", "run_at", "delay_seconds"})
 _encode = msgspec.json.Encoder().encode

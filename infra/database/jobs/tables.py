@@ -43,6 +43,7 @@ class Jobs(EntityTable, tablename="millrace_jobs"):
     trace_id = Varchar(length=128, null=True, default=None)
     principal = Varchar(length=200, default="anonymous")
     tenant = Varchar(length=200, default="default")
+    traceparent = Varchar(length=55, null=True, default=None)
     revision = BigInt(default=1)
     result = JSONB(null=True, default=None)
     lease_token = Ulid(null=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from domain.jobs import Retention
+from infra.database.idempotency import forget_replies
 from infra.database.jobs.statements import Statements
 from infra.database.query import Arguments
 
@@ -68,3 +69,7 @@ class Upkeep(Statements):
             f"DELETE FROM millrace_workers WHERE seen_at < {self.dialect.ago(arguments.bind(float(after_seconds)))}",
             *arguments.values,
         )
+
+    async def forget_replies(self) -> None:
+        """Remove some of the replies to requests with a key that were kept for long enough."""
+        await forget_replies(self.engine, _BATCH)

@@ -33,7 +33,7 @@ from tests.infra.contracts.oracle import answer, plain, values
 from tests.sample import ITEMS, Item
 
 Both = tuple[PiccoloRepository[Item], PiccoloRepository[Item]]
-parity = settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+parity = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
