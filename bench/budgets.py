@@ -32,12 +32,21 @@ BUDGETS = (
 )
 """Gates leave a margin of two to what a quiet machine measures. Above 100 % the database writes the JSON faster."""
 
+CACHED = tuple(
+    Budget(operation, database, gate=gate, aim=aim, p99=p99, p50=2)
+    for database in ("postgresql", "sqlite")
+    for operation, gate, aim, p99 in (("hit", 0.30, 0.60, 10), ("304", 0.35, 0.70, 5))
+)
+"""Against an app that sends the same bytes and does nothing else."""
+
 ROWS = 1_000
 CONNECTIONS = 32
 ROUNDS = 5
-ROUND_SECONDS = 0.4
+ROUND_SECONDS, MEASURED_SECONDS = 0.1, 4.0
 WARM_UP_SECONDS = 0.2
 LATENCY_SECONDS = 0.2
+CALM, MOST_MEASUREMENTS = 1.5, 5
+"""By how much the limit's own rounds may differ before it is the machine that was measured; how often that may be."""
 
 
 class Promise(NamedTuple):
@@ -66,6 +75,13 @@ DONE_AGAINST_ARQ = Promise("no-op jobs, to arq's best", POSTGRES, "x", gate=0.8,
 
 SUBMITTED_AGAINST_ARQ = Promise("submit, to arq's enqueue", POSTGRES, "x", gate=0.05, aim=0.10, is_least=True)
 SUBMITTED_AGAINST_POST = Promise("$execute, to POST of a user", "postgresql", "x", 0.30, 0.60, is_least=True)
+KEYED = {
+    where: Promise("POST with a key, to POST", where, "x", gate=gate, aim=0.6, is_least=True)
+    for where, gate in (("postgresql", 0.2), ("sqlite", 0.2))
+}
+REPEATED = {where: Promise("POST repeated, to POST", where, "x", 0.3, 0.8, is_least=True) for where in KEYED}
+"""Requests per second with an `Idempotency-Key`: of new ones, and of one that is sent again, which changes nothing."""
+
 SUBMITTED_IN_BULK = {
     POSTGRES: Promise("add of 1,000, to one by one", POSTGRES, "x", gate=8, aim=20, is_least=True),
     SQLITE: Promise("add of 1,000, to one by one", SQLITE, "x", gate=3, aim=10, is_least=True),
@@ -105,3 +121,20 @@ JOINED = Promise("job that combines, memory", "2,000 x 1,000", "x", gate=1.5, ai
 
 CHART_SPEC = Promise("chart of 10,000 rows, its spec", "in memory", "ms", gate=250, aim=50)
 CHART_PICTURES = Promise("pictures of charts", "one process", "/s", gate=2, aim=10, is_least=True)
+
+START_UP = Promise("start of a service, processor", SQLITE, "s", gate=1.5, aim=0.7)
+START_UP_TO_BARE = Promise("start, to its bare libraries", SQLITE, "x", gate=3.0, aim=1.3)
+START_UP_MEMORY = Promise("idle memory of a service", SQLITE, "MiB", gate=90, aim=60)
+"""`millrace serve` around one entity until `/health` answers; the bare libraries answer it from a constant."""
+BULK_ITEMS, BULK_ROUNDS, BULK_WARM_UP = 1_000, 7, 2
+BULK_POSTS_SECONDS = 0.3
+BULK_REQUEST = {where: Promise("$bulk of 1,000", where, "ms", gate=1_000, aim=60) for where in ("postgresql", "sqlite")}
+BULK_AGAINST_POSTS = {
+    where: Promise("$bulk, to POST one by one", where, "x", gate=10, aim=50, is_least=True)
+    for where in ("postgresql", "sqlite")
+}
+BULK_AGAINST_COPY = Promise("$bulk of 1,000, to bare COPY", "postgresql", "x", gate=10, aim=3)
+"""Seconds of a request by those of COPY of the same rows, from Python values that are ready, to the commit."""
+
+QUERY_READ = Promise("query string, to its bare text", "in memory", "x", gate=7, aim=3)
+BODY_READ = Promise("body to entity, to bare msgspec", "in memory", "x", gate=4, aim=1.5)

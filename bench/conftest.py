@@ -2,8 +2,6 @@
 
 import asyncio
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,17 +11,15 @@ from uuid import uuid4
 
 import pytest
 
-from bench import jobs_service, results
+from bench import jobs_service, record, results
 from bench.accounts import USERS
 from bench.budgets import POLLING, POSTGRES
-from bench.operations import users
+from bench.operations import PAGE, users
 from bench.server import service
 from bench.submitter import Submitter, submitting
-from bench.workers import Arq, Idle, arq, processor_seconds, working
+from bench.workers import Arq, Idle, arq, processor_seconds, served, working
 from service.settings import Settings
 from tests.servers import PostgresServer, postgres, redis
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +64,29 @@ def sqlite_sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
         yield sides
 
 
+@pytest.fixture(scope="session")
+def cached_postgresql_sides(postgres_server: PostgresServer) -> Iterator[Sides]:
+    """The service with a cache, on PostgreSQL, and an app that only sends bytes."""
+    with _cached_sides(postgres_server.create_database(f"bench_{uuid4().hex}")) as sides:
+        yield sides
+
+
+@pytest.fixture(scope="session")
+def cached_sqlite_sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    """The same on a SQLite file."""
+    with _cached_sides(f"sqlite:///{tmp_path_factory.mktemp('cached')}/service.sqlite3") as sides:
+        yield sides
+
+
+@contextmanager
+def _cached_sides(url: str) -> Iterator[Sides]:
+    ids = asyncio.run(_fill(url))
+    with ExitStack() as stack:
+        service = stack.enter_context(serving("cached", url))
+        bytes_of = f"http://127.0.0.1:{service}{PAGE}"
+        yield Sides(service, stack.enter_context(serving("bytes", bytes_of)), ids)
+
+
 async def _fill(url: str) -> list[str]:
     app = service(url)
     rows = users()
@@ -85,15 +104,8 @@ def _sides(url: str, twin: str, ids: Sequence[str]) -> Iterator[Sides]:
 @contextmanager
 def serving(kind: str, url: str) -> Iterator[int]:
     """A server process of a kind that `bench.server` knows, on the database at `url`; yields its port."""
-    command = [sys.executable, "-m", "bench.server", kind, url]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.stdin.close()
-            process.wait(20)
+    with served(kind, url) as (port, _):
+        yield port
 
 
 # Background work
@@ -175,6 +187,8 @@ def arq_peer(redis_urls: list[str]) -> Iterator[Arq]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table of everything that was measured."""
+    """The table of everything that was measured, and its record for the report."""
+    if results.RESULTS or results.FIGURES:
+        record.keep(record.measured())
     for line in results.table():
         terminalreporter.write_line(line)

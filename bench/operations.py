@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -10,6 +10,7 @@ from bench.accounts import Role, User
 from bench.budgets import ROWS
 
 USERS = "/api/v1/users"
+PAGE = f"{USERS}?page=3&size=50"
 CPU = "/cpu"
 """Answers how many seconds of processor time the server has used."""
 
@@ -36,14 +37,17 @@ def users() -> list[User]:
     ]
 
 
-def get(target: str) -> bytes:
+def get(target: str, headers: Mapping[str, str] | None = None) -> bytes:
     """A request without a body."""
-    return f"GET {target} HTTP/1.1\r\nhost: bench.test\r\naccept: application/json\r\n\r\n".encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    return f"GET {target} HTTP/1.1\r\nhost: bench.test\r\naccept: application/json\r\n{more}\r\n".encode()
 
 
-def post(target: str, body: bytes) -> bytes:
-    """A request with a JSON body."""
+def post(target: str, body: bytes, key: str | None = None) -> bytes:
+    """A request with a JSON body, and perhaps an `Idempotency-Key`."""
     head = f"POST {target} HTTP/1.1\r\nhost: bench.test\r\ncontent-type: application/json\r\n"
+    if key is not None:
+        head += f"idempotency-key: {key}\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
@@ -56,7 +60,7 @@ def _by_id(ids: Sequence[str]) -> Requests:
 
 
 def _page(ids: Sequence[str]) -> Requests:
-    return itertools.repeat(get(f"{USERS}?page=3&size=50"))
+    return itertools.repeat(get(PAGE))
 
 
 def _list(ids: Sequence[str]) -> Requests:
@@ -69,8 +73,24 @@ def _query(ids: Sequence[str]) -> Requests:
 
 def _post(ids: Sequence[str]) -> Requests:
     for number in _created:
-        body = {"name": f"New {number}", "email": f"new{number}@example.com", "role": "editor", "tags": ["new"]}
-        yield post(USERS, json.dumps(body).encode())
+        yield post(USERS, _new(number))
+
+
+def _new(number: int) -> bytes:
+    body = {"name": f"New {number}", "email": f"new{number}@example.com", "role": "editor", "tags": ["new"]}
+    return json.dumps(body).encode()
+
+
+def keyed() -> Requests:
+    """New users, each with a key of its own."""
+    for number in _created:
+        yield post(USERS, _new(number), f"key-{number}")
+
+
+def repeated() -> Requests:
+    """One user, again and again with the same key."""
+    number = next(_created)
+    return itertools.repeat(post(USERS, _new(number), f"key-{number}"))
 
 
 OPERATIONS: dict[str, Callable[[Sequence[str]], Requests]] = {

@@ -1,6 +1,7 @@
 """What was measured in this run, and how it is shown."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from statistics import median
 from typing import NamedTuple
 
@@ -33,6 +34,12 @@ class Result(NamedTuple):
         return median(limit.cost / ours.cost for ours, limit in zip(self.service, self.limit, strict=True))
 
     @property
+    def spread(self) -> float:
+        """How much faster a good round of the limit was than a bad one, of ten the second and the ninth."""
+        rates = sorted(load.rate for load in self.limit)
+        return rates[len(rates) * 9 // 10] / rates[len(rates) // 10]
+
+    @property
     def faults(self) -> list[str]:
         """The gates that are broken, each as a sentence."""
         budget, faults = self.budget, []
@@ -41,6 +48,12 @@ class Result(NamedTuple):
         if budget.p99 is not None and (p99 := milliseconds(self.service_times, 99)) >= budget.p99:
             faults.append(f"p99 is {p99:.1f} ms, and must be below {budget.p99:g} ms")
         return faults
+
+
+def pooled(measured: Sequence[Result]) -> Result:
+    """Several measurements as one."""
+    _, *parts = zip(*measured, strict=True)
+    return Result(measured[0].budget, *(list(chain.from_iterable(part)) for part in parts))
 
 
 def milliseconds(times: Sequence[float], percent: int) -> float:

@@ -1,8 +1,8 @@
 """A server process as `millrace serve` runs one: `python -m bench.server <kind> <database URL>`.
 
-The kinds are the `service` and its `limit`, and the service with `jobs` and a worker inside, or with `submissions` that
-nobody takes, and one around `models`, which it trains itself. It prints its port, serves on 127.0.0.1, and ends when
-its standard input does.
+The kinds are the `service` and its `limit`; the service when it is `cached`, and one that only sends `bytes`; the
+service with `jobs` and a worker inside, or with `submissions` that nobody takes; and one around `models`, which it
+trains itself. It prints its port, serves on 127.0.0.1, and ends when its standard input does.
 """
 
 import socket
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import uvicorn
 from litestar import get
 
@@ -30,15 +31,46 @@ async def processor_time() -> float:
     return time.process_time()
 
 
-def service(url: str) -> Any:
-    """The accounts service, which neither logs nor caches."""
-    return (
-        ServiceBuilder(info=ServiceInfo(id="accounts", display_name="Accounts"))
-        .with_database(url)
-        .with_crud(USERS, table=Users)
-        .include_router(processor_time)
-        .build()
-    )
+def service(url: str | None) -> Any:
+    """The accounts service, which neither logs nor caches, on the database at `url` or the one of the environment."""
+    return _accounts(url).build()
+
+
+def cached(url: str) -> Any:
+    """The same with a cache."""
+    return _accounts(url).with_cache(ttl_seconds=600).build()
+
+
+def _accounts(url: str | None) -> ServiceBuilder:
+    made = ServiceBuilder(info=ServiceInfo(id="accounts", display_name="Accounts")).with_database(url)
+    return made.with_crud(USERS, table=Users).include_router(processor_time)
+
+
+def ready_bytes(url: str) -> Any:
+    """An app that sends what is at `url`, and to those who have it that they have it."""
+    body = httpx.get(url, headers={"Accept-Encoding": "identity"}).content
+    whole = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"etag", b'"a"')]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        if scope["path"] == CPU:
+            text = b"%f" % time.process_time()
+            headers = [(b"content-length", b"%d" % len(text))]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": text})
+        elif any(name == b"if-none-match" for name, _ in scope["headers"]):
+            await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", b'"a"')]})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "http.response.start", "status": 200, "headers": whole})
+            await send({"type": "http.response.body", "body": body})
+
+    return app
 
 
 def jobs(url: str) -> Any:
@@ -58,6 +90,8 @@ def models(url: str) -> Any:
 
 KINDS: dict[str, Callable[[str], Any]] = {
     "service": service,
+    "cached": cached,
+    "bytes": ready_bytes,
     "limit": limit,
     "jobs": jobs,
     "submissions": submissions,

@@ -15,8 +15,8 @@ from bench.budgets import (
     JOINED_ROWS,
     JOINED_SAMPLES,
 )
+from bench.holding import hold
 from bench.results import Figure
-from bench.test_jobs import hold
 
 SCRIPT = """
 import resource, sys, time

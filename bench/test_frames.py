@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from bench.budgets import Promise
+from bench.holding import compared, hold
 from bench.results import Figure
-from bench.test_jobs import compared, hold
 from domain.frames import DataFrame
 from domain.frames.structure import validate_structure
 

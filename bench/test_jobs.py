@@ -16,31 +16,13 @@ import pytest
 from bench import budgets, results
 from bench.budgets import POLLING, POSTGRES, SQLITE, Promise
 from bench.conftest import serving
+from bench.holding import compared, hold
 from bench.jobs_service import UNATTENDED
 from bench.load import load
 from bench.operations import OPERATIONS, Requests, get, post
 from bench.results import Figure
 from bench.submitter import Submitter
 from bench.workers import Arq, Idle, processor_seconds
-
-
-async def hold(measure: Callable[[], Awaitable[Sequence[Figure]]]) -> None:
-    """Measure promises; once more when one is broken, for a disturbance of the machine must not block good work."""
-    faults: list[list[str]] = []
-    while len(faults) < 2:
-        figures = await measure()
-        results.FIGURES.extend(figures)
-        faults.append([fault for figure in figures for fault in figure.faults])
-        if not faults[-1]:
-            return
-    raise AssertionError(f"{faults[1]} (measured before: {faults[0]})")
-
-
-def compared(promise: Promise, rounds: Sequence[tuple[float, float]], ours: str, theirs: str) -> Figure:
-    """The median of what one rate is to the other in the same round, beside the medians of the two."""
-    left, right = (median(rates) for rates in zip(*rounds, strict=True))
-    beside = f"{ours} {left:,.0f} /s, {theirs} {right:,.0f} /s"
-    return Figure(promise, median(left / right for left, right in rounds), beside)
 
 
 @pytest.fixture(params=[POSTGRES, SQLITE])

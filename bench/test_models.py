@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from bench.budgets import Promise
+from bench.holding import hold
 from bench.results import Figure
 from bench.test_frames import body
-from bench.test_jobs import hold
 from domain.ml import TrainRequest
 from tests.service.api.jobs_service import staged
 from tests.service.api.model_service import ARTIFACTS, CONFIGS, ML, builder, functional

@@ -4,11 +4,11 @@ from itertools import islice
 
 import pytest
 
-from bench import results
-from bench.budgets import BUDGETS, CONNECTIONS, LATENCY_SECONDS, ROUND_SECONDS, ROUNDS, WARM_UP_SECONDS, Budget
+from bench.budgets import BUDGETS, Budget
 from bench.conftest import Sides
-from bench.load import Load, load, reply
+from bench.load import reply
 from bench.operations import OPERATIONS
+from bench.rounds import check
 
 NAMES = [f"{budget.database}-{budget.operation}" for budget in BUDGETS]
 
@@ -17,14 +17,7 @@ NAMES = [f"{budget.database}-{budget.operation}" for budget in BUDGETS]
 def test_the_budget_holds(budget: Budget, request: pytest.FixtureRequest) -> None:
     sides: Sides = request.getfixturevalue(f"{budget.database}_sides")
     _check_that_replies_are_the_same(budget, sides)
-    result = _measure(budget, sides)
-    results.RESULTS.append(result)
-    if not result.faults:
-        return
-    # A disturbance of the machine must not block good work; two in a row are hardly chance.
-    again = _measure(budget, sides)
-    results.RESULTS.append(again)
-    assert not again.faults, f"{again.faults} (measured before: {result.faults})"
+    check(budget, (sides.service, sides.limit), OPERATIONS[budget.operation](sides.ids))
 
 
 def _check_that_replies_are_the_same(budget: Budget, sides: Sides) -> None:
@@ -33,19 +26,3 @@ def _check_that_replies_are_the_same(budget: Budget, sides: Sides) -> None:
     if budget.operation == "post":
         ours, limit = ([*made, made["name"], made["tags"]] for made in (ours, limit))
     assert ours == limit
-
-
-def _measure(budget: Budget, sides: Sides) -> results.Result:
-    ports = sides.service, sides.limit
-    requests = OPERATIONS[budget.operation](sides.ids)
-    for port in ports:
-        load(port, requests, connections=CONNECTIONS, seconds=WARM_UP_SECONDS)
-    rounds: dict[int, list[Load]] = {port: [] for port in ports}
-    times: dict[int, list[float]] = {port: [] for port in ports}
-    for number in range(ROUNDS):
-        # Whoever comes second finds a warmer machine, so they take turns.
-        for port in ports if number % 2 == 0 else ports[::-1]:
-            rounds[port].append(load(port, requests, connections=CONNECTIONS, seconds=ROUND_SECONDS))
-            times[port] += load(port, requests, connections=1, seconds=LATENCY_SECONDS).times
-    ours, limit = ports
-    return results.Result(budget, rounds[ours], rounds[limit], times[ours], times[limit])

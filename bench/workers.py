@@ -1,4 +1,4 @@
-"""Workers in processes of their own, ours and arq's, and what a group of processes costs."""
+"""Servers and workers in processes of their own, ours and arq's, and what processes cost."""
 
 import os
 import signal
@@ -16,10 +16,24 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
+def served(kind: str, url: str) -> Iterator[tuple[int, int]]:
+    """A server process of a kind that `bench.server` knows, on the database at `url`; yields its port and its id."""
+    command = [sys.executable, "-m", "bench.server", kind, url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline()), process.pid
+        finally:
+            process.stdin.close()
+            process.wait(20)
+
+
+@contextmanager
 def working(url: str, redis_url: str | None) -> Iterator[int]:
     """A `millrace worker` for the service with jobs on the database at `url`; yields its process group."""
     changes = {"DATABASE_URL": url, **({"REDIS_URL": redis_url} if redis_url else {})}
-    command = [sys.executable, "-m", "service.cli.main", "worker", "bench.jobs_service:app"]
+    command = [sys.executable, "-m", "service.cli", "worker", "bench.jobs_service:app"]
     with subprocess.Popen(
         command,
         cwd=ROOT,

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import ModuleType
 
 from piccolo.apps.migrations.auto.migration_manager import MigrationManager
-from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
 
 from domain.errors import Misconfigured
 from infra.database.piccolo_environment import MigrationApp, asking, config_of, piccolo_environment
@@ -27,6 +26,9 @@ async def new(
     Returns its file, or None when there is no difference. Needs no database. `ask` answers whether a name that went
     and one that came are the same thing; without it that question is a `Misconfigured`.
     """
+    # It brings a formatter of Python code along, and templates: a service that runs has no use for them.
+    from piccolo.apps.migrations.commands.new import NoChanges, _create_new_migration
+
     directory = app.directory
     if directory is None:
         raise Misconfigured("name a folder: with_database(migrations=…)")

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from infra.database.artifacts import Artifacts
 from infra.database.configs import ConfigArtifacts, Configs
+from infra.database.generations.counts import Counts
+from infra.database.idempotency import IdempotencyKeys
 from infra.database.jobs.tables import Graphs, JobEdges, JobEvents, JobLogs, Jobs, Workers
 from infra.database.model_versions import AliasMoves, Models, ModelVersions
 from infra.database.piccolo_environment import MigrationApp
@@ -16,6 +18,8 @@ PRODUCT = MigrationApp(
         *(Secrets, Jobs, JobEvents, JobLogs, JobEdges, Graphs, Workers, Schedules, Ticks),
         *(Configs, Artifacts, ConfigArtifacts),
         *(Models, ModelVersions, AliasMoves),
+        Counts,
+        IdempotencyKeys,
     ),
     directory=Path(__file__).parent / "migrations",
 )

@@ -14,21 +14,25 @@ from typing import Any
 import msgspec
 from piccolo.apps.migrations.auto import schema_differ
 from piccolo.apps.migrations.tables import Migration
-from piccolo.conf.apps import AppConfig, AppRegistry
 from piccolo.table import Table
 
 from domain.errors import Misconfigured
 from infra.database.current import CURRENT_ENGINE
+from infra.database.piccolo_apps import AppConfig, AppRegistry
 
 _CONF = "millrace_piccolo_conf"
 
 
 class MigrationApp(msgspec.Struct, frozen=True, kw_only=True):
-    """Tables that migrate together. `directory` None: they are created and extended as declared, without files."""
+    """Tables that migrate together. `directory` None: they are created and extended as declared, without files.
+
+    The database counts the changes of those that are `watched`.
+    """
 
     name: str
     tables: tuple[type[Table], ...]
     directory: Path | None = None
+    watched: tuple[type[Table], ...] = ()
 
 
 @asynccontextmanager

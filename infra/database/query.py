@@ -1,6 +1,7 @@
 """Compiles queries to SQL for either dialect: names come from the Table, values become arguments."""
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any, assert_never
 
 from piccolo.columns import JSON, JSONB
@@ -62,6 +63,24 @@ class Compiler:
         """The value of a field as the driver takes it."""
         return self.dialect.stored(self.resource.fields[name], value, is_json=name in self.json_columns)
 
+    def row_of(self, names: Sequence[str]) -> Callable[[Any], list[Any]]:
+        """What makes the values of these fields of an entity, as the driver takes them; there are two or more."""
+        fields, dialect = self.resource.fields, self.dialect
+        values_of = attrgetter(*names)
+        made = [
+            (index, fields[name], name in self.json_columns)
+            for index, name in enumerate(names)
+            if name in self.json_columns or not dialect.is_plain(fields[name])
+        ]
+
+        def row(entity: Any) -> list[Any]:
+            values = list(values_of(entity))
+            for index, field, is_json in made:
+                values[index] = dialect.stored(field, values[index], is_json=is_json)
+            return values
+
+        return row
+
     def row_json(self, names: Sequence[str]) -> str:
         """The named fields of a row as one JSON object."""
         fields = self.resource.fields
@@ -101,12 +120,17 @@ class Compiler:
         """All rows of a query as one JSON array, how many it holds, and the total when the query counts."""
         arguments = Arguments(self.dialect)
         where = self.where(query, arguments)
-        inner = f"SELECT {self.row_json(query.fields or self.resource.readable)} AS j FROM {self.table}{where}"
-        inner += self.order(query.sort)
+        order = self.order(query.sort)
+        rows = f"{self.table}{where}{order}"
         if limit is not None:
-            inner += f" LIMIT {arguments.bind(limit)}"
+            rows += f" LIMIT {arguments.bind(limit)}"
         if offset:
-            inner += f" OFFSET {arguments.bind(offset)}"
+            rows += f" OFFSET {arguments.bind(offset)}"
+            if "." not in self.table:
+                # PostgreSQL makes what is selected also of the rows it skips: they are skipped before there is JSON. A
+                # table of a schema is left as it is, for nothing else can have its name.
+                rows = f"(SELECT * FROM {rows}) {self.table}{order}"
+        inner = f"SELECT {self.row_json(query.fields or self.resource.readable)} AS j FROM {rows}"
         sql = self.dialect.list_json(inner)
         if query.count is not Count.NONE:
             head, tail = sql.split(" FROM ", 1)

@@ -11,6 +11,7 @@ from domain.errors import Conflict
 from domain.ports import Document, Listing
 from domain.query import Count, Keyset, Kind, Paged, QueryOptions, Resource, Sort
 from domain.query.fields import Field
+from infra.database.bulk import BulkStatements
 from infra.database.engine import DatabaseEngine
 from infra.database.postgres import PostgresEngine
 from infra.database.query import Arguments, Compiler
@@ -26,12 +27,14 @@ class PiccoloRepository(Generic[EntityT]):
         self.engine = engine
         self.compiler = compiler = Compiler(resource, table, engine.dialect)
         self._table = table
+        self._bulk: BulkStatements[EntityT] = BulkStatements(compiler, table, engine)
         self._names = tuple(resource.fields)
         self._decode = msgspec.json.Decoder(resource.entity).decode
         self._decode_many = msgspec.json.Decoder(list[resource.entity]).decode  # type: ignore[name-defined]
         self._document = compiler.one(resource.readable)
         self._find = compiler.one(self._names)
         self._find_locked = compiler.one(self._names, lock=True)
+        self._values = compiler.row_of(self._names)
         marker = engine.dialect.placeholder
         names = ", ".join(compiler.columns[name] for name in self._names)
         markers = ", ".join(marker(number + 1) for number in range(len(self._names)))
@@ -146,10 +149,6 @@ class PiccoloRepository(Generic[EntityT]):
         else:
             await self.engine.execute_many(self._insert, rows)
 
-    def _values(self, entity: EntityT) -> list[Any]:
-        stored = self.compiler.stored
-        return [stored(name, getattr(entity, name)) for name in self._names]
-
     async def update(self, id: str, values: Mapping[str, Any]) -> None:
         arguments = Arguments(self.engine.dialect)
         changes = ", ".join(
@@ -158,6 +157,15 @@ class PiccoloRepository(Generic[EntityT]):
         )
         sql = f"UPDATE {self.compiler.table} SET {changes} WHERE {self.compiler.columns['id']} = {arguments.bind(id)}"
         await self.engine.execute(sql, *arguments.values)
+
+    async def insert_free(self, entities: Sequence[EntityT]) -> set[str]:
+        return await self._bulk.insert_free(entities)
+
+    async def taken(self, entities: Sequence[EntityT]) -> dict[str, list[str]]:
+        return await self._bulk.taken(entities)
+
+    async def update_all(self, entities: Sequence[EntityT], names: Sequence[str]) -> None:
+        await self._bulk.update_all(entities, names)
 
     async def delete(self, ids: Sequence[str]) -> int:
         if not ids:

@@ -16,7 +16,15 @@ from domain.errors import Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import SQLITE, Dialect
 from infra.database.failures import translated
-from infra.database.sqlite_connection import SqliteConnection, execute, execute_many, fetch, fetch_dicts
+from infra.database.pool_measures import MeasuredLock, MeasuredQueue, Pool, PoolMeasures
+from infra.database.sqlite_connection import (
+    SqliteConnection,
+    execute,
+    execute_each,
+    execute_many,
+    fetch,
+    fetch_dicts,
+)
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 
 OLDEST = (3, 35, 0)
@@ -58,6 +66,7 @@ class SqliteEngine(Engine[Any]):
         self._writing = asyncio.Lock()
         self._idle_readers: asyncio.LifoQueue[SqliteConnection] = asyncio.LifoQueue()
         self._open: list[SqliteConnection] = []
+        self._measures: PoolMeasures | None = None
 
     # Opening and closing
 
@@ -102,8 +111,26 @@ class SqliteEngine(Engine[Any]):
             await connection.close()
         self._open.clear()
         self._writer = None
-        self._idle_readers = asyncio.LifoQueue()
-        self._writing = asyncio.Lock()
+        self._idle_readers, self._writing = self._queues()
+
+    def measure(self, measures: PoolMeasures) -> None:
+        """Measure how long connections are waited for; to be called before the start."""
+        self._measures = measures
+        self._idle_readers, self._writing = self._queues()
+
+    def _queues(self) -> tuple[asyncio.LifoQueue[SqliteConnection], asyncio.Lock]:
+        if self._measures is None:
+            return asyncio.LifoQueue(), asyncio.Lock()
+        return MeasuredQueue(self._measures, "readers"), MeasuredLock(self._measures, "writer")
+
+    def pools(self) -> dict[str, Pool]:
+        """How the connections stand, by pool."""
+        if self._writer is None:
+            return {}
+        writer = Pool(1, int(not self._writing.locked()), 1)
+        if not self.readers:
+            return {"writer": writer}
+        return {"writer": writer, "readers": Pool(self.readers, self._idle_readers.qsize(), self.readers)}
 
     async def ping(self) -> None:
         """Raise `Unavailable` when the database does not answer."""
@@ -123,6 +150,11 @@ class SqliteEngine(Engine[Any]):
         """Run a statement once per row, all in one transaction and one thread hop."""
         async with self.transaction():
             await self._run(execute_many, sql, list(rows), is_read=False)
+
+    async def execute_each(self, sql: str, rows: Iterable[Sequence[Any]]) -> list[int]:
+        """The same, and how many rows each run has changed."""
+        async with self.transaction():
+            return await self._run(execute_each, sql, list(rows), is_read=False)
 
     async def _run(self, work: Callable[..., T], sql: str, args: Any, *, is_read: bool) -> T:
         with translated():

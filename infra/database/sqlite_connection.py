@@ -1,11 +1,9 @@
 """One SQLite connection in a thread of its own, and what may run there."""
 
-import asyncio
 import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -13,6 +11,7 @@ from domain.errors import Unavailable
 from domain.wire import timestamp_text
 from infra.database.dialects import fold_case, number_text
 from infra.database.failures import RETRY
+from infra.database.sqlite_thread import CallingThread
 
 _PRAGMAS = (
     "busy_timeout = {busy_milliseconds}",
@@ -35,7 +34,7 @@ class SqliteConnection:
         self._database = database
         self._is_reader = is_reader
         self._busy_seconds = busy_seconds
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="millrace-sqlite")
+        self._thread = CallingThread("millrace-sqlite")
         self._raw: sqlite3.Connection | None = None
         self._give_up = math.inf
 
@@ -93,7 +92,8 @@ class SqliteConnection:
 
     async def call(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work` in the connection's thread. A cancelled call still ends before the next one starts."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+        found: T = await self._thread.call(work, args)
+        return found
 
     async def run(
         self, work: Callable[..., T], sql: str, args: Any, *, is_inside: bool = False, limit_seconds: float = 0
@@ -129,7 +129,7 @@ class SqliteConnection:
     async def close(self) -> None:
         """Close after everything queued has run, be it an opening that nobody waited for."""
         await self.call(self._disconnect)
-        self._thread.shutdown()
+        self._thread.stop()
 
     def _disconnect(self) -> None:
         raw, self._raw = self._raw, None
@@ -152,6 +152,10 @@ def execute(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> None:
 
 def execute_many(raw: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> None:
     raw.executemany(sql, rows)
+
+
+def execute_each(raw: sqlite3.Connection, sql: str, rows: Iterable[Sequence[Any]]) -> list[int]:
+    return [raw.execute(sql, row).rowcount for row in rows]
 
 
 def fetch_dicts(raw: sqlite3.Connection, sql: str, args: Sequence[Any]) -> list[dict[str, Any]]:

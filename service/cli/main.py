@@ -1,7 +1,6 @@
 """The command `millrace`: its groups, and how whatever goes wrong becomes one line and an exit code."""
 
 import os
-import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -82,7 +81,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(message_of(error))
         return exit_code_of(error)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,14 @@
 """A running service as commands see it: asked over HTTP, with one line for whatever goes wrong."""
 
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-import httpx
 import typer
 
 from domain.errors import Unavailable
 from service.cli.output import Failed
+
+if TYPE_CHECKING:
+    import httpx
 
 UrlOption = Annotated[str, typer.Option("--url", "-u", help="Where the service is.")]
 LOCAL = "http://localhost:8000"
@@ -17,6 +19,9 @@ class Remote:
     """Requests to one service; `ask` raises `Failed` with the answer of a service that refuses."""
 
     def __init__(self, url: str, timeout_seconds: float = 30.0) -> None:
+        # Most commands, `serve` above all, ask nobody.
+        import httpx
+
         self.url = url.rstrip("/")
         self._client = httpx.Client(base_url=self.url, timeout=timeout_seconds, follow_redirects=True)
 
@@ -26,8 +31,10 @@ class Remote:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def send(self, method: str, path: str, **more: Any) -> httpx.Response:
+    def send(self, method: str, path: str, **more: Any) -> "httpx.Response":
         """The answer, whatever it is. Raises `Unavailable` when there is none."""
+        import httpx
+
         try:
             return self._client.request(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -13,7 +13,7 @@ from domain.errors import InvalidBody
 from domain.examples import example_args, example_body
 from domain.query import Field, Kind, Resource
 from service.app import endpoints
-from service.container import ResourceDesign
+from service.design import ResourceDesign
 from service.http.application import Service
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -34,11 +34,20 @@ def worker(
         Path | None,
         typer.Option(help="A file to touch every 5 s while the worker is well, for a probe.", show_default=False),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            help="Port to answer GET /metrics at (MILLRACE_METRICS_PORT); default: none.",
+            min=1,
+            max=65535,
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Run the service's jobs until Ctrl-C or SIGTERM; what runs then gets time to finish, or is handed back."""
     leave_when_told()
-    put_into_environment(MILLRACE_HOME=home)
+    put_into_environment(MILLRACE_HOME=home, MILLRACE_METRICS_PORT=metrics_port)
     names = _queues(queues)
     app = load_app(target)
     log_for(app)

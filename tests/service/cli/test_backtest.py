@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.processes import Serving, eventually, launched, serving
@@ -29,10 +28,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     with serving("main.py", folder=folder) as running:
         for name in MEMBERS:
             body = {"name": name, "data": {"members": [name]}}
-            assert httpx.post(f"{running.url}/api/v1/configs", json=body).status_code == 201
+            assert running.http.post("/api/v1/configs", json=body).status_code == 201
         twin = {"name": "twin", "data": {"failing": ["low", "middle", "high"]}}
         for _ in range(2):
-            assert httpx.post(f"{running.url}/api/v1/configs", json=twin).status_code == 201
+            assert running.http.post("/api/v1/configs", json=twin).status_code == 201
         yield running
         assert running.end() == 0
 
@@ -103,7 +102,7 @@ def test_a_json_file_is_tried_too_with_a_window_and_a_stride(service: Serving, r
 
 def test_who_does_not_wait_is_told_that_it_goes_on(service: Serving, data: Path, tmp_path: Path) -> None:
     slow = {"name": "slow", "data": {"seconds": 2, "members": ["low"]}}
-    config = httpx.post(f"{service.url}/api/v1/configs", json=slow).json()["id"]
+    config = service.http.post("/api/v1/configs", json=slow).json()["id"]
     given = ["--url", service.url, "--data", str(data), "--horizon", "2", "--splits", "2", "--config", config]
     with launched(*given, folder=tmp_path, command="backtest") as waiting:
         waiting.wait_for("0 of 2 trials done")
@@ -111,8 +110,8 @@ def test_who_does_not_wait_is_told_that_it_goes_on(service: Serving, data: Path,
     found = re.search(r"the backtest goes on as job (\w+), and its report will be (\w+)\n", waiting.output)
     assert found
     assert "Traceback" not in waiting.output
-    eventually(lambda: httpx.get(f"{service.url}/api/v1/jobs/{found[1]}").json()["status"] == "completed")
-    artifact = httpx.get(f"{service.url}/api/v1/artifacts/{found[2]}").json()
+    eventually(lambda: service.http.get(f"/api/v1/jobs/{found[1]}").json()["status"] == "completed")
+    artifact = service.http.get(f"/api/v1/artifacts/{found[2]}").json()
     assert artifact["data"]["content"]["models"] == ["slow"]
 
 
@@ -122,7 +121,7 @@ def test_a_service_that_is_not_there_is_exit_code_3(run: Command, data: Path) ->
 
 
 def test_a_backtest_that_fails_says_why(service: Serving, run: Command, data: Path) -> None:
-    twins = [item["id"] for item in httpx.get(f"{service.url}/api/v1/configs").json() if item["name"] == "twin"]
+    twins = [item["id"] for item in service.http.get("/api/v1/configs").json() if item["name"] == "twin"]
     given = ["--url", service.url, "--data", str(data), "--horizon", "2", "--splits", "2"]
     found = run("backtest", *given, "-c", twins[0], exit_code=1)
     assert found.out.splitlines()[-1] == "0 of 2 trials done, 2 failed"

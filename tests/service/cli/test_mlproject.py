@@ -26,9 +26,9 @@ entry_points:
 
 def test_a_directory_is_served_and_works(tmp_path: Path, run: Command) -> None:
     folder = tmp_path / "project"
-    shutil.copytree(SCRIPTS, folder)
+    shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "MLproject").write_text(PROJECT.replace("PYTHON", sys.executable))
-    command = [sys.executable, "-m", "service.cli.main", "mlproject", "run", str(folder), "--port", "0"]
+    command = [sys.executable, "-m", "service.cli", "mlproject", "run", str(folder), "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:

@@ -68,6 +68,22 @@ def test_a_worker_takes_jobs_of_the_queues_it_is_told(folder: Path) -> None:
     assert find(ids[0]).state == JobState.QUEUED
 
 
+def test_a_worker_shows_its_metrics_at_a_port_of_its_own(folder: Path) -> None:
+    file = folder / "main.py"
+    port = str(free_port())
+    with worker("--metrics-port", port, folder=folder) as process:
+        assert process.wait() == 2
+        assert f"MILLRACE_METRICS_PORT={port}: there are no metrics; call with_monitoring()" in process.output
+    file.write_text(file.read_text().replace(".with_tasks(", ".with_monitoring().with_tasks("))
+    id = submit("add", value=41)
+    with worker("--metrics-port", port, folder=folder) as process:
+        started(process)
+        until(id, JobState.COMPLETED)
+        finished = 'millrace_jobs_finished_total{kind="add",state="completed"} 1.0'
+        eventually(lambda: finished in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+        assert process.end() == 0
+
+
 def test_a_task_in_a_process_runs_and_ends_with_its_worker(folder: Path) -> None:
     id = submit("grind")
     with worker(folder=folder) as process:

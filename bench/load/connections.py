@@ -45,10 +45,12 @@ class _Connection(asyncio.Protocol):
         if not self._awaited:
             # uvicorn writes the whole head at once.
             head, _, data = data.partition(b"\r\n\r\n")
-            if head[9:11] != b"20":
+            status = head[9:12]
+            if status[:2] != b"20" and status != b"304":
                 raise AssertionError(head.decode() + data.decode())
-            at = head.index(_LENGTH) + len(_LENGTH)
-            self._awaited = int(head[at:].partition(b"\r")[0])
+            if status != b"304":
+                at = head.index(_LENGTH) + len(_LENGTH)
+                self._awaited = int(head[at:].partition(b"\r")[0])
         self._received.append(data)
         self._awaited -= len(data)
         if self._awaited:
