@@ -14,11 +14,13 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The surroundings of one unit of work: a request, a job, a command.
 
     `request_id` finds the log lines, `principal` is who acts, `tenant` whose data is touched.
+    `traceparent` is the span that this is part of, when traces are on.
     """
 
     request_id: str = ""
     principal: str = ANONYMOUS
     tenant: str = DEFAULT_TENANT
+    traceparent: str = ""
 
 
 _BACKGROUND = Context()

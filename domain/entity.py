@@ -100,4 +100,7 @@ SERVER_MANAGED = frozenset({"created_at", "updated_at"})
 
 def duplicate_tags(tags: Sequence[str]) -> list[str]:
     """The tags that stand in `tags` more than once, in order of first appearance. Case matters."""
+    if len(set(tags)) == len(tags):
+        # As nearly always, and many times faster than counting.
+        return []
     return [tag for tag, times in Counter(tags).items() if times > 1]

@@ -146,6 +146,13 @@ class PreconditionFailed(ServiceError):
     title = "Precondition Failed"
 
 
+class TooLarge(ServiceError):
+    """The request is longer than may be."""
+
+    code = "too-large"
+    title = "Request Entity Too Large"
+
+
 class UnsupportedMediaType(ServiceError):
     """The body is of a kind this operation does not read."""
 

@@ -249,6 +249,10 @@ class JobStore(Protocol):
         """Remove the records of workers that have not been heard of for so long."""
         ...
 
+    async def forget_replies(self) -> None:
+        """Remove some of the replies to requests with a key that were kept for long enough."""
+        ...
+
 
 class ScheduleStore(Transactions, Protocol):
     """Schedules as the workers see them. Every moment is the database's."""

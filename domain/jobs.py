@@ -154,6 +154,7 @@ class Job(Entity, kw_only=True):
     trace_id: Annotated[str, Meta(max_length=128)] | None = None
     principal: Annotated[str, Meta(max_length=200)] = "anonymous"
     tenant: Annotated[str, Meta(max_length=200)] = "default"
+    traceparent: Annotated[str, Meta(max_length=55)] | None = None
     revision: int = 1
     result: Any = None
     lease_token: Ulid | None = None
@@ -198,6 +199,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str | None = None
     principal: str = "anonymous"
     tenant: str = "default"
+    traceparent: str | None = None
 
     @property
     def max_attempts(self) -> int:
@@ -208,7 +210,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
 JOBS: Resource[Job] = Resource(
     Job,
     "jobs",
-    hidden={"created_at", "result", "lease_token", "lease_until"},
+    hidden={"created_at", "result", "lease_token", "lease_until", "traceparent"},
     searchable={"kind", "label", "error"},
     is_newest_first=True,
 )

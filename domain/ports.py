@@ -85,8 +85,26 @@ class Repository(Protocol[EntityT]):
         """Store many new entities, all or none."""
         ...
 
+    async def insert_free(self, entities: Sequence[EntityT]) -> set[str]:
+        """Store those new entities whose id and unique values nothing else has; of several with the same the first.
+
+        Returns their ids.
+        """
+        ...
+
+    async def taken(self, entities: Sequence[EntityT]) -> dict[str, list[str]]:
+        """By id of those entities the fields whose value, which must be unique, something stored has.
+
+        What is unique only together with other values is not found.
+        """
+        ...
+
     async def update(self, id: str, values: Mapping[str, Any]) -> None:
         """Store new values of some fields."""
+        ...
+
+    async def update_all(self, entities: Sequence[EntityT], names: Sequence[str]) -> None:
+        """Store the values that many entities have in some fields."""
         ...
 
     async def delete(self, ids: Sequence[str]) -> int:

@@ -44,6 +44,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     fire_at: datetime | None = None
     principal: str = "anonymous"
     tenant: str = "default"
+    traceparent: str = ""
 
 
 class RunEnd(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,4 +77,9 @@ def _concurrency(task: Task, submission: Submission, args: Mapping[str, Any]) ->
 
 
 def _surroundings(context: Context) -> dict[str, Any]:
-    return {"trace_id": context.request_id or None, "principal": context.principal, "tenant": context.tenant}
+    return {
+        "trace_id": context.request_id or None,
+        "principal": context.principal,
+        "tenant": context.tenant,
+        "traceparent": context.traceparent or None,
+    }

@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,7 +26,6 @@ from infra.database.repository import PiccoloRepository
 from infra.database.schedules import ScheduleDatabase, Schedules
 from infra.database.sqlite import SqliteEngine
 from infra.database.table import bounds_of
-from infra.queue.arq import ArqDoorbell
 from infra.queue.memory import MemoryDoorbell
 from infra.runners.modules import Module
 from infra.runners.process import ProcessRunner
@@ -35,9 +34,13 @@ from service.managers.base import Manager
 from service.managers.graphs import GraphManager
 from service.managers.job_reader import JobReader
 from service.managers.jobs import Jobs
+from service.managers.monitoring import Monitoring
 from service.managers.runs import Runs
 from service.managers.schedules import ScheduleManager
 from service.managers.worker import Worker
+
+if TYPE_CHECKING:
+    from infra.queue.arq import ArqDoorbell
 
 
 class JobsDesign(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +77,7 @@ async def open_background(
     *,
     namespace: str,
     hooks: Mapping[str, RunHooks],
+    monitoring: Monitoring | None = None,
 ) -> AsyncIterator[Opened]:
     """Open the managers; `another_engine` makes one for the thread that keeps leases, `hooks` surround runs by kind.
 
@@ -90,7 +94,7 @@ async def open_background(
     )
 
     def make_worker(options: WorkerOptions) -> Worker:
-        return _worker(engine, another_engine, store, bell, design, options, jobs, schedules, hooks)
+        return _worker(engine, another_engine, store, bell, design, options, jobs, schedules, hooks, monitoring)
 
     try:
         yield Opened(
@@ -106,13 +110,16 @@ async def open_background(
             make_worker=make_worker,
         )
     finally:
-        if isinstance(bell, ArqDoorbell):
+        if not isinstance(bell, MemoryDoorbell):
             await bell.close()
 
 
-def _doorbell(redis_url: str | None, namespace: str) -> MemoryDoorbell | ArqDoorbell:
+def _doorbell(redis_url: str | None, namespace: str) -> "MemoryDoorbell | ArqDoorbell":
     if redis_url is None:
         return MemoryDoorbell()
+    # arq and Redis cost a service start-up time and memory that it does not need without them.
+    from infra.queue.arq import ArqDoorbell
+
     try:
         return ArqDoorbell(redis_url, namespace=namespace)
     except Misconfigured as error:
@@ -129,6 +136,7 @@ def _worker(
     jobs: Jobs,
     schedules: ScheduleManager,
     hooks: Mapping[str, RunHooks],
+    monitoring: Monitoring | None,
 ) -> Worker:
     def make_leases(worker: Worker) -> LeaseKeeper:
         # A database in memory cannot be opened a second time.
@@ -146,7 +154,7 @@ def _worker(
     return Worker(
         store,
         design.tasks,
-        Runs(store, runner, hooks),
+        Runs(store, runner, hooks, monitoring.find_tracer) if monitoring is not None else Runs(store, runner, hooks),
         bell,
         make_leases,
         options,
@@ -157,4 +165,5 @@ def _worker(
             (jobs.tidy, "the removal of old jobs"),
             (schedules.firing.tidy, "the removal of old ticks"),
         ],
+        measures=monitoring.jobs if monitoring is not None else None,
     )

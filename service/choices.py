@@ -12,6 +12,7 @@ from piccolo.table import Table
 
 from domain.apps import StaticApp
 from domain.artifacts import Artifact
+from domain.cache_options import CacheOptions
 from domain.configs import Config, ConfigSchema
 from domain.errors import Misconfigured
 from domain.graphs import GRAPHS
@@ -31,6 +32,7 @@ from domain.workers import WorkerOptions
 from infra.database.engine import DatabaseOptions
 from service.http.crud import Operation, Permissions
 from service.lifespan import Hook
+from service.managers.cached import Cached
 from service.managers.hooks import Hooks
 
 
@@ -51,6 +53,7 @@ class OfferedResource(msgspec.Struct, frozen=True):
     table: type[Table]
     permissions: Permissions
     hooks: tuple[Hooks[Any], ...]
+    cache_ttl: float | None = None
 
 
 class HealthPlan(msgspec.Struct, frozen=True):
@@ -117,6 +120,15 @@ class ChartsPlan(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
 
 
+class MonitoringPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What `with_monitoring` was told."""
+
+    path: str
+    tags: tuple[str, ...]
+    service_name: str
+    is_tracing: bool
+
+
 @dataclass
 class Choices:
     """Everything that a service is made of. `folder` is that of the module that builds it."""
@@ -147,6 +159,8 @@ class Choices:
     apps: list[StaticApp] = field(default_factory=list)
     transformations: TransformationsPlan | None = None
     charts: ChartsPlan | None = None
+    monitoring: MonitoringPlan | None = None
+    cache: CacheOptions | None = None
 
     def background_resources(self) -> list[Resource[Any]]:
         """The resources of background work, of which only schedules are changed like others."""
@@ -164,6 +178,12 @@ class Choices:
             raise Misconfigured("with_jobs() and with_tasks() need a database: call with_database() on the builder")
         if self.schedules is not None and not self.tasks and not self.pipelines:
             raise Misconfigured("with_schedules() has nothing to schedule: call with_tasks(…) on the builder")
+        for item in self.resources:
+            if self.cache is None and any(isinstance(hook, Cached) for hook in item.hooks):
+                name = item.resource.name
+                raise Misconfigured(
+                    f"with_crud({name}, hooks=[Cached(…)]) needs a cache: call with_cache() on the builder"
+                )
         self._check_model()
         for kind, values in self._names():
             twice = next((value for value in values if values.count(value) > 1), None)

@@ -4,77 +4,43 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from piccolo.table import Table
 
 from domain.errors import Misconfigured, NotFound
 from domain.fsck import Reference
 from domain.health import CheckResult, HealthState
+from domain.idempotency import Replies
 from domain.job_ports import RunHooks
-from domain.query import Resource
 from domain.storage import Storage
 from infra.database.artifacts import ArtifactRows, RequestReferences
 from infra.database.current import use_engine
-from infra.database.engine import DatabaseEngine, DatabaseOptions, create_engine
+from infra.database.engine import DatabaseEngine, create_engine
+from infra.database.generations.counts import tables_named, unwatched
+from infra.database.idempotency import ReplyDatabase
 from infra.database.migrate import up
-from infra.database.piccolo_app import PRODUCT
-from infra.database.piccolo_environment import MigrationApp
 from infra.database.repository import PiccoloRepository
 from infra.database.schema import compare
 from infra.database.secrets import shared_secret
 from infra.database.sqlite import SqliteEngine
 from infra.storage.local import LocalStorage
 from infra.telemetry.logging import configure_logging
-from service.background import JobsDesign, Opened, open_background
+from service.background import Opened, open_background
+from service.caching import open_caching
+from service.design import Design, ResourceDesign
 from service.drawing import drawing
 from service.managers.base import Manager
+from service.managers.cached import bound
+from service.managers.caching import Caching
 from service.managers.charts import Charts
-from service.managers.hooks import Hooks
 from service.managers.modelling import Modelling
 from service.managers.storage import References
-from service.modelling import ModellingDesign, OpenedModelling, open_modelling
+from service.measuring import measured_cache, measured_database, measured_work, watched
+from service.modelling import OpenedModelling, open_modelling
 from service.settings import Settings
 
 logger = logging.getLogger("millrace.database")
-
-
-class ResourceDesign(msgspec.Struct, frozen=True, kw_only=True):
-    """A resource, where it is kept, and what surrounds its changes."""
-
-    resource: Resource[Any]
-    table: type[Table]
-    hooks: tuple[Hooks[Any], ...] = ()
-
-    @property
-    def unique(self) -> frozenset[str]:
-        """The fields whose value no two entities share."""
-        return frozenset(column._meta.name for column in self.table._meta.columns if column._meta.unique)
-
-
-class Design(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service is made of, decided before anything is opened.
-
-    `references` are, given the database, the rows that rely on stored content; without any there is no storage.
-    `migrations` is the folder of its migrations, None while there are none; `migrations_home` is where they would be.
-    """
-
-    name: str
-    database: DatabaseOptions | None = None
-    migrations: Path | None = None
-    migrations_home: Path = Path("migrations")
-    code_revision: str | None = None
-    resources: tuple[ResourceDesign, ...] = ()
-    jobs: JobsDesign | None = None
-    modelling: ModellingDesign | None = None
-
-    @property
-    def migration_apps(self) -> list[MigrationApp]:
-        """The product's own tables, then the user's."""
-        tables = tuple(item.table for item in self.resources)
-        return [PRODUCT, MigrationApp(name=self.name, tables=tables, directory=self.migrations)]
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +53,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     modelling: Modelling | None = None
     storage: Storage | None = None
     charts: Charts | None = None
+    caching: Caching | None = None
+    replies: Replies | None = None
     reference_sources: tuple[References, ...] = ()
 
     async def references(self) -> AsyncIterator[Reference]:
@@ -117,18 +85,21 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
     """
     engine = make_engine(settings, design)
     if engine is None:
-        async with drawing() as charts:
+        async with drawing() as charts, watched(design.monitoring), _caching(settings, design, None) as caching:
             secret = _own_secret(settings) or secrets.token_bytes(32)
-            yield Container(database=None, managers={}, secret=secret, charts=charts)
+            yield Container(database=None, managers={}, secret=secret, charts=charts, caching=caching)
         return
     try:
-        await engine.start()
-        use_engine(engine)
-        await _prepare_schema(engine, settings, design)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(measured_database(design.monitoring, engine))
+            await engine.start()
+            use_engine(engine)
+            await _prepare_schema(engine, settings, design)
             modelling = await _modelling(stack, engine, settings, design)
             background = await _background(stack, engine, settings, design, modelling.hooks if modelling else {})
-            managers = {item.resource.name: _manager(engine, item) for item in design.resources}
+            await stack.enter_async_context(measured_work(design.monitoring, engine, background))
+            caching = await stack.enter_async_context(_caching(settings, design, engine))
+            managers = {item.resource.name: _manager(engine, item, caching) for item in design.resources}
             yield Container(
                 database=engine,
                 managers={
@@ -140,11 +111,26 @@ async def open_container(settings: Settings, design: Design) -> AsyncIterator[Co
                 background=background,
                 modelling=modelling.with_jobs(background.managers if background else None) if modelling else None,
                 storage=LocalStorage(settings.storage) if modelling else None,
+                replies=ReplyDatabase(engine),
                 charts=await stack.enter_async_context(drawing()),
+                caching=caching,
                 reference_sources=_references(engine) if modelling else (),
             )
     finally:
         await engine.stop()
+
+
+@asynccontextmanager
+async def _caching(settings: Settings, design: Design, engine: DatabaseEngine | None) -> AsyncIterator[Caching | None]:
+    if design.cache is None:
+        yield None
+        return
+    folder = settings.home / "cache"
+    async with open_caching(
+        design.cache, engine, service=design.name, folder=folder, redis_url=settings.redis_url
+    ) as caching:
+        with measured_cache(design.monitoring, caching):
+            yield caching
 
 
 def make_engine(settings: Settings, design: Design) -> DatabaseEngine | None:
@@ -170,6 +156,7 @@ async def _modelling(
             scratch=settings.scratch,
             secret=_own_secret(settings) or await shared_secret(engine, "artifacts"),
             code_revision=design.code_revision or settings.code_revision,
+            on_asked=design.monitoring.asked if design.monitoring is not None else None,
         )
     )
 
@@ -198,7 +185,15 @@ async def _background(
         return made
 
     return await stack.enter_async_context(
-        open_background(engine, another_engine, settings.redis_url, design.jobs, namespace=design.name, hooks=hooks)
+        open_background(
+            engine,
+            another_engine,
+            settings.redis_url,
+            design.jobs,
+            namespace=design.name,
+            hooks=hooks,
+            monitoring=design.monitoring,
+        )
     )
 
 
@@ -236,13 +231,19 @@ async def _prepare_schema(engine: DatabaseEngine, settings: Settings, design: De
         return
     for app in apps:
         drift = await compare(engine, app.tables)
-        if not drift.is_clean:
-            raise Misconfigured(f"{drift.describe()}: run `millrace migrate`, or set MILLRACE_MIGRATE=true")
+        missing = [] if drift.is_clean else [drift.describe()]
+        missing += [
+            f"changes of {table} are not counted" for table in tables_named(await unwatched(engine, app.watched))
+        ]
+        if missing:
+            raise Misconfigured(f"{'; '.join(missing)}: run `millrace migrate`, or set MILLRACE_MIGRATE=true")
 
 
-def _manager(engine: DatabaseEngine, item: ResourceDesign) -> Manager[Any]:
+def _manager(engine: DatabaseEngine, item: ResourceDesign, caching: Caching | None) -> Manager[Any]:
     repository: PiccoloRepository[Any] = PiccoloRepository(item.resource, item.table, engine)
-    return Manager(item.resource, repository, engine, hooks=item.hooks)
+    cache = caching.computations if caching is not None else None
+    hooks = bound(item.hooks, cache, item.table._meta.tablename)
+    return Manager(item.resource, repository, engine, hooks=hooks)
 
 
 def _own_secret(settings: Settings) -> bytes | None:

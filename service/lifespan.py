@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from litestar import Litestar
 
 from domain.health import CheckResult
+from domain.idempotency import Replies
 from infra.telemetry.logging import configure_logging
 from service.background import Opened
-from service.container import Container, Design, database_check, open_container
+from service.container import Container, database_check, open_container
+from service.design import Design
 from service.http.running import Running
 from service.managers.worker import Worker
 from service.registration import Registering
@@ -58,7 +60,14 @@ class Lifespan:
         async with open_container(self._settings, self._design) as container:
             self.container = container
             background = container.background.managers if container.background is not None else None
-            running.open(container.managers, container.secret, background, container.modelling, container.charts)
+            running.open(
+                container.managers,
+                container.secret,
+                background,
+                container.modelling,
+                container.charts,
+                container.caching,
+            )
             # A new one for each run: it belongs to the event loop it is first waited for in.
             running.draining = asyncio.Event()
             try:
@@ -125,6 +134,11 @@ class Lifespan:
         """Make the app's database the current one for the running task."""
         if self.container is not None:
             self.container.use()
+
+    @property
+    def replies(self) -> Replies | None:
+        """Where replies to requests with a key are kept, while the app runs and has a database."""
+        return self.container.replies if self.container is not None else None
 
     async def check_database(self) -> CheckResult:
         """The health check of the app's database."""

@@ -14,7 +14,8 @@ from infra.database.engine import DatabaseEngine
 from infra.database.migrate import Step
 from infra.database.schema import compare
 from infra.database.sqlite import SqliteEngine
-from service.container import Design, make_engine
+from service.container import make_engine
+from service.design import Design
 from service.settings import Settings
 
 

@@ -1,6 +1,6 @@
 """Puts together what a service with a model has: configurations, artifacts, and the model itself."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -98,8 +98,10 @@ class OpenedModelling:
         scratch: Scratch,
         secret: bytes,
         code_revision: str | None,
+        on_asked: Callable[[str], None] | None,
     ) -> None:
         self._design = design
+        self._on_asked = on_asked
         self._storage = storage
         self._scratch = scratch
         self._processes: ProcessRunner | None = None
@@ -186,6 +188,7 @@ class OpenedModelling:
                 self._scratch,
                 self._processes,
                 validate,
+                self._on_asked,
             )
         return Modelling(
             opened_configs=self.configs,
@@ -211,12 +214,13 @@ async def open_modelling(
     scratch: Path,
     secret: bytes,
     code_revision: str | None,
+    on_asked: Callable[[str], None] | None = None,
 ) -> AsyncIterator[OpenedModelling]:
     """Open the storage and the managers, and remove what earlier runs have left behind."""
     store, room = LocalStorage(storage), Scratch(scratch)
     await store.sweep(_LEFT_BEHIND)
     await room.sweep()
-    opened = OpenedModelling(engine, design, store, room, secret, code_revision)
+    opened = OpenedModelling(engine, design, store, room, secret, code_revision, on_asked)
     try:
         yield opened
     finally:

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 from domain.health import CheckResult, HealthState
 from domain.orchestrator import RegistrationOptions, destination
 from domain.registration import ServiceInfo, registration_document
-from infra.http.orchestrator import HttpOrchestrator
 from service.managers.registration import Registration
 from service.settings import Settings
 
@@ -41,6 +40,8 @@ class Registering:
         if where is None:
             yield
             return
+        # A service that registers nowhere has no use for an HTTP client.
+        from infra.http.orchestrator import HttpOrchestrator
 
         def own_url() -> str:
             port = local_port() or self._options.local_port or self._settings.port

@@ -1,6 +1,6 @@
 """Every URL a service answers, in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from domain.schedules import ScheduledTask
 from service.api.aliases import aliases_router
 from service.api.apps import apps_router
 from service.api.artifacts import artifacts_router
+from service.api.cache import cache_router
 from service.api.charts import charts_router
 from service.api.configs import config_links_router
 from service.api.graphs import graphs_router
@@ -28,6 +29,7 @@ from service.api.job_streams import job_streams_router
 from service.api.jobs import EXAMPLE, STATUS_FILTER, jobs_router
 from service.api.ml import ml_router
 from service.api.model_versions import model_versions_router
+from service.api.monitoring import metrics_router
 from service.api.schedules import schedules_router
 from service.api.system import info_router, system_router
 from service.api.tasks import tasks_router
@@ -74,6 +76,14 @@ class TransformationPlan(msgspec.Struct, frozen=True, kw_only=True):
     tags: Sequence[str]
 
 
+class MetricsPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the metrics are, and what they are."""
+
+    path: str
+    tags: Sequence[str]
+    text: Callable[[], Awaitable[bytes]]
+
+
 class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What the builder has decided about routes."""
 
@@ -89,6 +99,8 @@ class RoutePlan(msgspec.Struct, frozen=True, kw_only=True):
     modelling: ModelPlan = ModelPlan()
     transformations: TransformationPlan | None = None
     charts: tuple[str, Sequence[str]] | None = None
+    has_cache: bool = False
+    metrics: MetricsPlan | None = None
 
 
 def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
@@ -100,6 +112,11 @@ def all_routes(plan: RoutePlan) -> list[ControllerRouterHandler]:
     handlers.append(info_router(plan.info, plan.code_revision))
     if plan.system is not None:
         handlers += [system_router(*plan.system), apps_router(*plan.system)]
+    if plan.has_cache:
+        path, tags = plan.system or ("/api/v1/system", ["System"])
+        handlers.append(cache_router(f"{path.rstrip('/')}/cache", plan.running, tags))
+    if plan.metrics is not None:
+        handlers.append(metrics_router(plan.metrics.path, plan.metrics.text, plan.metrics.tags))
     for resource, bodies, permissions in plan.resources:
         operations = plan.operations.get(resource.name, ())
         handlers.append(

@@ -31,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
+    metrics_port: int | None = None
 
     @property
     def scratch(self) -> Path:
@@ -66,6 +67,7 @@ def from_env(environment: Mapping[str, str]) -> Settings:
         host=environment.get("HOST") or defaults.host,
         port=_number(environment, "PORT", defaults.port, 0, 65535),
         workers=_number(environment, "WORKERS", defaults.workers, 1, 256),
+        metrics_port=_number(environment, "MILLRACE_METRICS_PORT", 0, 1, 65535) or None,
     )
 
 

@@ -4,6 +4,7 @@ from domain.transformations.requests import Requests
 from service.choices import Choices
 from service.http.running import Running
 from service.managers.transformations import Transformations
+from service.replying import counted_tables
 from service.routes import TransformationPlan
 
 
@@ -17,5 +18,12 @@ def transformation_plan(choices: Choices, running: Running) -> TransformationPla
     requests = [Requests(item, has_frames=has_frames, resources=readable) for item in plan.items]
     for item in requests:
         item.check_examples()
-    made = Transformations(requests, running, threads=plan.max_threads, most_rows=plan.max_rows)
+    made = Transformations(
+        requests,
+        running,
+        path=plan.path,
+        threads=plan.max_threads,
+        most_rows=plan.max_rows,
+        tables=counted_tables(choices),
+    )
     return TransformationPlan(path=plan.path, transformations=made, tags=plan.tags)

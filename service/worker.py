@@ -3,14 +3,15 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import msgspec
 
 from domain.errors import Misconfigured
 from domain.workers import WorkerOptions
+from infra.telemetry.port import metrics_port
 from service.container import open_container
 from service.http.application import Service
 from service.managers.worker import Worker
@@ -59,9 +60,25 @@ async def _work(
         )
         worker = background.make_worker(options)
         stopper.worker = worker
-        with _beating(heartbeat):
-            on_started(options)
-            await worker.run()
+        async with _showing(app):
+            with _beating(heartbeat):
+                on_started(options)
+                await worker.run()
+
+
+@asynccontextmanager
+async def _showing(app: Service) -> AsyncIterator[None]:
+    """Answer who asks for the metrics of this process, which serves nothing else."""
+    port = app.settings.metrics_port
+    if port is None:
+        yield
+        return
+    if app.metrics_text is None:
+        raise Misconfigured(
+            f"MILLRACE_METRICS_PORT={port}: there are no metrics; call with_monitoring() on the builder"
+        )
+    async with metrics_port(app.settings.host, port, app.metrics_text):
+        yield
 
 
 @contextmanager

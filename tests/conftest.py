@@ -12,6 +12,11 @@ from hypothesis import settings
 
 from tests.servers import Postgres, postgres, redis
 
+# Where processes show code at work that nothing else shows. To measure all of them would more than double what they
+# cost: every task that runs in a process would write down all that was ever run there.
+MEASURED = ("infra/runners/", "service/cli/", "e2e/test_operations.py", "e2e/test_stories.py")
+TESTS = Path(__file__).parent
+
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("millrace", deadline=None)
 settings.load_profile("millrace")
@@ -21,6 +26,15 @@ settings.load_profile("millrace")
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     """The event loop the service runs on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def processes_are_measured_where_it_shows_something(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Processes that a test starts count for the coverage in some modules only."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not request.path.relative_to(TESTS).as_posix().startswith(MEASURED):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture(autouse=True)

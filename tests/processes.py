@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -42,7 +43,7 @@ def millrace(
     *arguments: str, folder: Path, variables: Mapping[str, str] | None = None, stdin: int | IO[str] = subprocess.DEVNULL
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    command = [sys.executable, "-m", "service.cli.main", *arguments]
+    command = [sys.executable, "-m", "service.cli", *arguments]
     return subprocess.run(
         command,
         cwd=folder,
@@ -86,7 +87,13 @@ class Serving:
 
     def client(self) -> httpx.Client:
         """Somebody who talks to it."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
+        # Without TLS there is nothing to verify, and to read the certificates takes longer than many a request.
+        return httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, verify=False)
+
+    @cached_property
+    def http(self) -> httpx.Client:
+        """Somebody who talks to it for as long as it is there."""
+        return self.client()
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; returns the exit code. What it still said is in `output`."""
@@ -121,7 +128,7 @@ def launched(
 ) -> Iterator[Serving]:
     """Start `millrace serve`, or another command, without waiting for it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli.main", command, *arguments],
+        [sys.executable, "-m", "service.cli", command, *arguments],
         cwd=folder,
         env=environment({"PORT": "0", "COLUMNS": "80", **(variables or {})}),
         stdin=subprocess.DEVNULL,
@@ -138,6 +145,8 @@ def launched(
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+        if "http" in vars(serving):
+            serving.http.close()
 
 
 @contextmanager

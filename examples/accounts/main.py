@@ -51,6 +51,7 @@ app = (
     ServiceBuilder(info=ServiceInfo(id="accounts", display_name="Accounts", description="Users and their roles"))
     .with_database()
     .with_crud(USERS, table=Users)
+    .with_cache()
     .with_health()
     .with_system()
     .with_logging()

@@ -142,6 +142,7 @@ app = (
     .with_health()
     .with_system()
     .with_logging()
+    .with_monitoring()
     .on_startup(plan)
     .build()
 )

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -100,6 +101,10 @@ class Dialect(Protocol):
         """A Python value as the driver takes it."""
         ...
 
+    def is_plain(self, field: Field) -> bool:
+        """Whether the driver takes the field's values as they are."""
+        ...
+
 
 class PostgresDialect(Dialect):
     """PostgreSQL. `collation` and `folding` are COLLATE clauses where the database's own order is another."""
@@ -180,6 +185,9 @@ class PostgresDialect(Dialect):
         if field.kind is Kind.LIST:
             return [plain(item) for item in value]
         return plain(value)
+
+    def is_plain(self, field: Field) -> bool:
+        return field.kind not in {Kind.ENUM, Kind.LIST, Kind.JSON}
 
 
 class SqliteDialect(Dialect):
@@ -265,17 +273,25 @@ class SqliteDialect(Dialect):
             return _encode_json(value).decode()
         value = plain(value)
         if isinstance(value, datetime):
-            return timestamp_text(value)
+            # Rows that are written together have their moments in common.
+            return _utc_text(value) if value.tzinfo is UTC else timestamp_text(value)
         if isinstance(value, date | time):
             return value.isoformat()
         if isinstance(value, Decimal | UUID):
             return str(value)
         return value
 
+    def is_plain(self, field: Field) -> bool:
+        return field.kind in {Kind.ID, Kind.TEXT, Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN}
+
+
+_utc_text = lru_cache(maxsize=256)(timestamp_text)
+
 
 def plain(value: Any) -> Any:
     """An Enum member as its value, anything else as it is."""
-    return getattr(value, "value", value)
+    # Several times as fast as `value`.
+    return getattr(value, "_value_", value)
 
 
 def _pg_member(column: str, field: Field) -> str:

@@ -41,6 +41,9 @@ _SQLITE_UNREACHABLE = ("locked", "busy", "unable to open", "disk I/O", "full", "
 # The last but one is what a statement meets when the server ended the connection a moment before.
 ASYNCPG_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 RETRY = {"retry_after": 1}
+ABORTED = (
+    "A statement of this transaction failed, so nothing of it was kept; put what may fail into a nested transaction"
+)
 
 
 class _Translated:
@@ -84,6 +87,8 @@ def from_postgres(error: Exception) -> Exception:
         return Unavailable("The database took longer than the statement timeout allows; ask for less", extensions=RETRY)
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
         return Conflict("Another change of the same data came first; try again")
+    if isinstance(error, asyncpg.InFailedSQLTransactionError):
+        return Conflict(ABORTED)
     if isinstance(error, asyncpg.DataError):
         return Invalid("A value does not fit its column")
     if isinstance(error, asyncpg.ProgramLimitExceededError):

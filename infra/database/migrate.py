@@ -13,6 +13,7 @@ from piccolo.apps.migrations.tables import Migration
 from domain.errors import Invalid, Misconfigured, ServiceError, Unavailable
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine
+from infra.database.generations.counts import unwatched, watch
 from infra.database.migration_files import description_of, manager_of, modules_of
 from infra.database.piccolo_environment import MigrationApp, piccolo_environment, quietly
 from infra.database.postgres import PostgresEngine
@@ -59,12 +60,15 @@ async def up(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str]:
             if app.directory is None:
                 async with _locked(engine):
                     done += _synchronized(app, await synchronize(engine, app.tables))
-                continue
-            for id, module in modules_of(app).items():
-                done += await _run_once(engine, app, id, module)
-            drift = await compare(engine, app.tables)
-            if not drift.is_clean:
-                raise Misconfigured(f"{drift.describe()}: write a migration with `millrace migrations new`")
+            else:
+                for id, module in modules_of(app).items():
+                    done += await _run_once(engine, app, id, module)
+                drift = await compare(engine, app.tables)
+                if not drift.is_clean:
+                    raise Misconfigured(f"{drift.describe()}: write a migration with `millrace migrations new`")
+            if await unwatched(engine, app.watched):
+                async with _locked(engine):
+                    done += [f"{app.name}: {line}" for line in await watch(engine, app.watched)]
     return done
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
@@ -15,8 +15,16 @@ from piccolo.querystring import QueryString
 from domain.errors import Conflict, Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
 from infra.database.dialects import Dialect, PostgresDialect
-from infra.database.failures import ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
-from infra.database.postgres_pool import Lease, PgConnection, PooledConnection, mark_changed
+from infra.database.failures import ABORTED, ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
+from infra.database.pool_measures import Pool, PoolMeasures
+from infra.database.postgres_pool import (
+    POOL,
+    Lease,
+    MeasuredLease,
+    PgConnection,
+    PooledConnection,
+    mark_changed,
+)
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 from infra.database.url import PostgresUrl
 
@@ -77,6 +85,10 @@ class PostgresEngine(Engine[Any]):
         )
         self.dialect: Dialect = PostgresDialect()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._measures: PoolMeasures | None = None
+        # Whoever wants to know of changes says by which statements, and is called after they are committed.
+        self.touches: Callable[[str], bool] | None = None
+        self.on_change: Callback | None = None
 
     # Opening and closing
 
@@ -159,6 +171,15 @@ class PostgresEngine(Engine[Any]):
         if pool is not None:
             pool.terminate()
 
+    def measure(self, measures: PoolMeasures) -> None:
+        """Measure from now on how long connections are waited for."""
+        self._measures = measures
+
+    def pools(self) -> dict[str, Pool]:
+        """How the connections stand, by pool."""
+        pool = self._pool
+        return {} if pool is None else {POOL: Pool(pool.get_size(), pool.get_idle_size(), pool.get_max_size())}
+
     async def ping(self) -> None:
         """Raise `Unavailable` when the database does not answer."""
         await self.fetch("SELECT 1")
@@ -172,10 +193,14 @@ class PostgresEngine(Engine[Any]):
                 async with transaction.lock:
                     # It may have ended while this task waited for its turn.
                     if not transaction.is_done:
-                        return await transaction.connection.fetch(sql, *args)
+                        rows = await transaction.connection.fetch(sql, *args)
+                        await self._told(sql, transaction)
+                        return rows
             try:
                 async with self._connection() as connection:
-                    return await connection.fetch(sql, *args)
+                    rows = await connection.fetch(sql, *args)
+                await self._told(sql)
+                return rows
             except Exception as error:
                 # A restarted server leaves dead connections in the pool; a read may simply be asked again.
                 if not (is_lost_connection(error) and sql[:6].upper().startswith(_READS)):
@@ -190,19 +215,32 @@ class PostgresEngine(Engine[Any]):
                 async with transaction.lock:
                     if not transaction.is_done:
                         await transaction.connection.execute(sql, *args)
+                        await self._told(sql, transaction)
                         return
             async with self._connection() as connection:
                 await connection.execute(sql, *args)
+            await self._told(sql)
 
     async def execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement once per row, all in one transaction."""
         async with self._any_connection() as connection:
             await connection.executemany(sql, rows)
+        await self._told(sql, self.current_transaction.get())
 
     async def copy(self, table: str, schema: str | None, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Insert rows by COPY, all or none: the fastest way in."""
         async with self._any_connection() as connection:
             await connection.copy_records_to_table(table, schema_name=schema, columns=columns, records=rows)
+        await self._told(f"COPY {table}", self.current_transaction.get())
+
+    async def _told(self, sql: str, transaction: Transaction[PgConnection] | None = None) -> None:
+        """Have whoever wants to know hear of a change, once it is committed."""
+        if self.touches is None or self.on_change is None or not self.touches(sql):
+            return
+        if transaction is not None:
+            transaction.tell(self.on_change)
+        else:
+            await self.on_change()
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[PgConnection]:
@@ -227,6 +265,8 @@ class PostgresEngine(Engine[Any]):
     def _connection(self) -> Lease:
         if self._pool is None:
             raise Unavailable("The database is not open", extensions=RETRY)
+        if self._measures is not None:
+            return MeasuredLease(self._pool, self.acquire_timeout_seconds, self._measures)
         return Lease(self._pool, self.acquire_timeout_seconds)
 
     # Transactions
@@ -255,10 +295,7 @@ class PostgresEngine(Engine[Any]):
                 outcome = await connection.execute("COMMIT")
             if outcome == "ROLLBACK" and not read_only:
                 # After a failed statement that somebody caught, the server keeps nothing and calls that a success.
-                raise Conflict(
-                    "A statement of this transaction failed, so nothing of it was kept; "
-                    "put what may fail into a nested transaction"
-                )
+                raise Conflict(ABORTED)
 
     async def on_commit(self, callback: Callback) -> None:
         """Run `callback` after the current transaction is committed, or now when there is none."""
@@ -277,7 +314,9 @@ class PostgresEngine(Engine[Any]):
         async with self._any_connection() as connection:
             if sql.lstrip()[:8].upper().startswith(_SESSION_STATEMENTS):
                 mark_changed(connection)
-            return await connection.fetch(sql, *args)
+            rows = await connection.fetch(sql, *args)
+        await self._told(sql, self.current_transaction.get())
+        return rows
 
     def transform_response_to_dicts(self, results: Iterable[Any]) -> list[dict[str, Any]]:
         return [dict(row) for row in results]

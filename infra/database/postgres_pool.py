@@ -8,7 +8,10 @@ from asyncpg.pool import PoolConnectionProxy
 
 from domain.errors import Unavailable
 from infra.database.failures import ASYNCPG_ERRORS, RETRY, translated
+from infra.database.pool_measures import PoolMeasures
 
+# What the only pool is called where it is measured.
+POOL = "shared"
 PgConnection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
 
@@ -68,6 +71,23 @@ class Lease:
             # It shields itself: a cancelled task still gives its connection back. One it cannot reset, it has closed.
             with suppress(*ASYNCPG_ERRORS):
                 await self._pool.release(connection)
+
+
+class MeasuredLease(Lease):
+    """A lease whose wait is measured."""
+
+    __slots__ = ("_measures",)
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", timeout_seconds: float, measures: PoolMeasures) -> None:
+        super().__init__(pool, timeout_seconds)
+        self._measures = measures
+
+    async def _acquire(self) -> PgConnection:
+        began = self._measures.begin(POOL)
+        try:
+            return await super()._acquire()
+        finally:
+            self._measures.end(POOL, began)
 
 
 def mark_changed(connection: PgConnection) -> None:

@@ -31,12 +31,22 @@ class Transaction(Generic[ConnectionT]):
         self.is_ended = False
         self.is_unlimited: bool = outer.is_unlimited if outer else False
         self.callbacks: list[Callback] = []
+        self.is_telling = False
         self.depth: int = outer.depth + 1 if outer else 0
 
     @property
     def is_done(self) -> bool:
         """Whether it has ended, or one around it has: a savepoint does not outlive its transaction."""
         return self.is_ended or (self.outer is not None and self.outer.is_done)
+
+    def tell(self, callback: Callback) -> None:
+        """Call this once after the commit, before everything else that waits for it."""
+        whole = self
+        while whole.outer is not None:
+            whole = whole.outer
+        if not whole.is_telling:
+            whole.is_telling = True
+            whole.callbacks.insert(0, callback)
 
     async def savepoint(self, name: str | None = None) -> None:
         """Piccolo asks for this; ours are made by nesting."""

@@ -150,7 +150,12 @@ def _end_of(assignment: Assignment, job: RunningJob, stopping: Stopping) -> RunE
         task = find(assignment.place, run.kind)
     except CannotImport as error:
         return error.end
-    context = Context(request_id=run.trace_id or run.job_id, principal=run.principal, tenant=run.tenant)
+    context = Context(
+        request_id=run.trace_id or run.job_id,
+        principal=run.principal,
+        tenant=run.tenant,
+        traceparent=run.traceparent,
+    )
     try:
         with acting_as(context), limited(run.memory_mib):
             return _called(task, run, job, stopping)

@@ -73,7 +73,7 @@ def ml_router(prefix: str, jobs_prefix: str, running: Running, tags: list[str]) 
         summary="Find what a training or a prediction would stumble over",
         operation_id="ml_validate",
         request_max_body_size=MOST_REQUEST_BYTES,
-        opt=documents(body=ValidateTrain, errors=["422"]),
+        opt=documents(has_effect=False, body=ValidateTrain, errors=["422"]),
     )
     async def validate(request: AnyRequest) -> Response[Validation]:
         no_parameters(request.scope)

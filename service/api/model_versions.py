@@ -61,7 +61,7 @@ def model_versions_router(prefix: str, running: Running, tags: list[str]) -> Rou
         status_code=HTTP_200_OK,
         summary="List the versions of a model by a query in the body",
         operation_id="versions_query",
-        opt=documents(errors=["404", "415", "422"]),
+        opt=documents(has_effect=False, errors=["404", "415", "422"]),
     )
     async def query(request: AnyRequest, id: FromPath[str]) -> ASGIApp:
         no_parameters(request.scope)

@@ -35,7 +35,7 @@ _AGGREGATE = {"data": _FRAME, "group_by": ["month"], "agg_field": "cases", "agg_
 
 def visualizations_router(prefix: str, running: Running, tags: Sequence[str]) -> Router:
     """The routes that draw tables, under `prefix`."""
-    errors = ["400", "413", "415", "422", "503"]
+    drawn = {"reply": Chart, "media_types": PICTURES, "errors": ["400", "413", "415", "422", "503"]}
 
     @post(
         "/$generate",
@@ -43,7 +43,7 @@ def visualizations_router(prefix: str, running: Running, tags: Sequence[str]) ->
         summary="A chart of a table: its grammar, a picture or a page",
         operation_id="visualizations_generate",
         request_max_body_size=MOST_BYTES,
-        opt=documents(body=GenerateRequest, example=_GENERATE, reply=Chart, media_types=PICTURES, errors=errors),
+        opt=documents(has_effect=False, body=GenerateRequest, example=_GENERATE, **drawn),
     )
     async def generate(request: AnyRequest) -> Response[Any]:
         return await _answered(running, request, _generated)
@@ -54,7 +54,7 @@ def visualizations_router(prefix: str, running: Running, tags: Sequence[str]) ->
         summary="A chart of one number for each group of rows",
         operation_id="visualizations_aggregate",
         request_max_body_size=MOST_BYTES,
-        opt=documents(body=AggregateRequest, example=_AGGREGATE, reply=Chart, media_types=PICTURES, errors=errors),
+        opt=documents(has_effect=False, body=AggregateRequest, example=_AGGREGATE, **drawn),
     )
     async def aggregate(request: AnyRequest) -> Response[Any]:
         return await _answered(running, request, _aggregated)

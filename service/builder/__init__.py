@@ -5,15 +5,17 @@ from domain.hierarchy import ArtifactHierarchy
 from domain.models import ModelRunner
 from domain.registration import MLServiceInfo
 from service.builder.apps import Apps
+from service.builder.caching import CacheOffered
 from service.builder.charts import ChartsOffered
 from service.builder.models import Modelling
+from service.builder.monitoring import Monitored
 from service.builder.resources import Resources
 from service.builder.transformations import TransformationsOffered
 
 __all__ = ["MLServiceBuilder", "ServiceBuilder"]
 
 
-class ServiceBuilder(Resources, Modelling, Apps, TransformationsOffered, ChartsOffered):
+class ServiceBuilder(Resources, Modelling, Apps, TransformationsOffered, ChartsOffered, CacheOffered, Monitored):
     """Collects what a service is made of; `build` checks it and returns the app.
 
     Every method returns the builder. A mistake is a `Misconfigured` with a sentence that says what to change, raised

@@ -3,13 +3,14 @@
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from litestar import Litestar
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.types import (
+    ASGIApp,
     HTTPResponseStartEvent,
     HTTPScope,
     LifeSpanReceive,
@@ -24,6 +25,8 @@ from litestar.utils import normalize_path
 
 from domain.context import Context, enter
 from domain.entity import new_id
+from domain.errors import Misconfigured
+from domain.measures import Measures
 from domain.query import Resource
 from domain.query.resource import EntityT
 from domain.registration import ServiceInfo
@@ -33,10 +36,12 @@ from service.http.running import Running
 from service.managers.artifacts import ArtifactManager
 from service.managers.backtests import Backtests
 from service.managers.base import Manager
+from service.managers.computations import Computations
 from service.managers.configs import ConfigManager
 from service.managers.graphs import GraphManager
 from service.managers.jobs import Jobs
 from service.managers.ml import Models
+from service.managers.monitoring import Monitoring
 from service.managers.schedules import ScheduleManager
 
 logger = logging.getLogger("millrace.http")
@@ -48,12 +53,15 @@ READINESS = b"x-millrace-readiness-token"
 _STAND_IN = "docs_from_/"
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
+Layer = Callable[[ASGIApp], ASGIApp]
+"""Puts something around an ASGI app; it sees HTTP requests only, each with its context and its database."""
+
 
 class Service(Litestar):
     """A Litestar app that gives every request an id and a context, answers HEAD, and logs what it did.
 
     `running` holds the managers while the app runs; `enter_request` makes the app's database the current one; `apps`
-    are the static apps that answer where no route does.
+    are the static apps that answer where no route does; `takes_keys` says that requests may have an `Idempotency-Key`.
     """
 
     apps = StaticApps()
@@ -62,8 +70,10 @@ class Service(Litestar):
     is_logging_requests: bool = False
     readiness_token: bytes | None = None
     local_port: int | None = None
+    takes_keys = False
     info: ServiceInfo
     design: Any
+    metrics_text: Callable[[], Awaitable[bytes]] | None = None
     settings: Any
 
     @property
@@ -101,15 +111,38 @@ class Service(Litestar):
         """Where models are tried on the past, while the service runs."""
         return self.running.modelling.backtests
 
+    @property
+    def measures(self) -> Measures:
+        """What the service measures, to which you may add; needs `with_monitoring`. Raises `Misconfigured`."""
+        monitoring: Monitoring | None = self.design.monitoring
+        if monitoring is None:
+            raise Misconfigured("the service measures nothing: call with_monitoring() on its builder")
+        return monitoring.measures
+
+    @property
+    def cache(self) -> Computations:
+        """Where results of any computation are kept, while the service runs; needs `with_cache`."""
+        return self.running.cache
+
     def manager(self, resource: Resource[EntityT]) -> Manager[EntityT]:
         """The manager of a resource, while the app runs."""
         return self.running.manager(resource.name)
 
-    def prepare(self, running: Running, enter_request: Callable[[], None], *, is_logging_requests: bool) -> None:
-        """Hand over what the outermost layer needs; called once by the builder."""
+    def prepare(
+        self,
+        running: Running,
+        enter_request: Callable[[], None],
+        *,
+        is_logging_requests: bool,
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        """Hand over what the outermost layer needs; called once by the builder. `layers` come outermost first."""
         self.running = running
         self.enter_request = enter_request
         self.is_logging_requests = is_logging_requests
+        self._layered: ASGIApp = self._answer
+        for layer in reversed(layers):
+            self._layered = layer(self._layered)
 
     async def __call__(
         self,
@@ -131,8 +164,7 @@ class Service(Litestar):
             # Whoever sends this can only have it from this very process.
             exchange.headers.append((READINESS, self.readiness_token))
         try:
-            if not await self._is_file_sent(exchange):
-                await super().__call__(exchange.scope, receive, exchange.send)
+            await self._layered(exchange.scope, cast("Receive", receive), exchange.send)
         except Exception:
             logger.exception("unhandled error in %s %s", exchange.method, scope["path"])
             if exchange.status:
@@ -143,12 +175,16 @@ class Service(Litestar):
             if self.is_logging_requests:
                 exchange.log()
 
-    async def _is_file_sent(self, exchange: "_Exchange") -> bool:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not await self._is_file_sent(cast("HTTPScope", scope), send):
+            await super().__call__(scope, receive, send)
+
+    async def _is_file_sent(self, scope: HTTPScope, send: Send) -> bool:
         """Answer from a static app, unless there is none for this path, or a route, or not this file."""
-        path = path_of(exchange.scope)
+        path = path_of(scope)
         if not self.apps.covers(path) or self._has_route(path):
             return False
-        return await self.apps.answer(exchange.scope, exchange.send, exchange.method)
+        return await self.apps.answer(scope, send, "HEAD" if scope.get("is_head") else scope["method"])
 
     def _has_route(self, path: str) -> bool:
         try:
@@ -176,7 +212,7 @@ class _Exchange:
         self.is_head = self.method == "HEAD"
         self._is_over = False
         # HEAD is GET without the body, for every route there is.
-        self.scope = cast("HTTPScope", {**scope, "method": "GET"}) if self.is_head else scope
+        self.scope = cast("HTTPScope", {**scope, "method": "GET", "is_head": True}) if self.is_head else scope
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -13,6 +13,7 @@ from service.http.assets import accepted_encodings, caching, media_type
 from service.http.conditional import header, is_unmodified
 from service.http.problems import MEDIA_TYPE, problem_bytes
 from service.http.ranges import Unsatisfiable, http_date, is_same, parse_range, seconds_of
+from service.http.routing import ROUTE
 
 logger = logging.getLogger("millrace.apps")
 
@@ -73,6 +74,7 @@ class StaticApps:
             asset = await self._find(place, encodings)
             if asset is None:
                 return False
+            scope[ROUTE] = f"{place.app.manifest.prefix.rstrip('/')}/{{file}}"  # type: ignore[literal-required]
             try:
                 if method not in {"GET", "HEAD"}:
                     await _refuse(scope, send, method)

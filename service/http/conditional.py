@@ -30,7 +30,10 @@ def entity_tag(version: str, shape: str) -> str:
 
 def is_unmodified(if_none_match: str, tag: str) -> bool:
     """Whether `If-None-Match` already names the representation with this tag (weak comparison)."""
-    return if_none_match.strip() == "*" or any(f'"{opaque}"' == tag for _, opaque in _TAG.findall(if_none_match))
+    wanted = tag.removeprefix("W/").strip('"')
+    return if_none_match.strip() == "*" or any(
+        opaque.removesuffix("-gzip") == wanted for _, opaque in _TAG.findall(if_none_match)
+    )
 
 
 def expectation(if_match: str | None, if_none_match: str | None = None) -> Callable[[str], bool] | None:

@@ -14,11 +14,14 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED, HTTP_204_NO_CON
 from litestar.types import ASGIApp, ControllerRouterHandler
 
 from domain.bodies import Bodies
+from domain.bulk import Op
 from domain.errors import Misconfigured
 from domain.query import Resource, parse_body
 from domain.wire import timestamp_text
+from service.http.bulk import bulk_handler
 from service.http.conditional import entity_tag, expectation, header, is_unmodified, shape
 from service.http.dto import Shown, body_dto, decode_query_body, read_model, required
+from service.http.effects import NO_EFFECT
 from service.http.listing import list_response
 from service.http.query import no_parameters, read_fields, read_query
 from service.http.reply import Reply
@@ -44,6 +47,17 @@ class Permissions(msgspec.Struct, frozen=True, kw_only=True):
     update: bool = True
     delete: bool = True
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """What items of `$bulk` may ask for; without any there is no such route."""
+        given = {
+            Op.CREATE: self.create,
+            Op.UPDATE: self.update,
+            Op.UPSERT: self.create and self.update,
+            Op.DELETE: self.delete,
+        }
+        return tuple(op for op, is_allowed in given.items() if is_allowed)
+
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """A user's own `$operation` on a collection or on one entity (`is_entity`)."""
@@ -54,6 +68,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     is_entity: bool = False
     status_code: int | None = None
     summary: str | None = None
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it stands where the `$bulk` of every resource is, which it replaces."""
+        return self.name.lstrip("$") == "bulk" and self.method == "POST" and not self.is_entity
 
     def __post_init__(self) -> None:
         if not self.name.strip("$").replace("-", "_").isidentifier():
@@ -85,6 +104,8 @@ def crud_router(
         handlers += [routes.replace(), routes.patch()]
     if permissions.delete:
         handlers.append(routes.delete())
+    if (ops := permissions.ops) and not any(operation.is_bulk for operation in operations):
+        handlers.append(bulk_handler(resource, bodies, running, ops, routes.whole))
     handlers += [_user_operation(resource, operation) for operation in operations]
 
     def provide_manager() -> Manager[Any]:
@@ -168,7 +189,7 @@ class ResourceRoutes:
             options = parse_body(manager.resource, raw, key=self.running.secret)
             return list_response(request, manager.resource, options, await manager.page(options), self.running.secret)
 
-        return post("/$query", status_code=HTTP_200_OK, include_in_schema=False)(query)
+        return post("/$query", status_code=HTTP_200_OK, include_in_schema=False, opt=dict(NO_EFFECT))(query)
 
     def schema(self) -> HTTPRouteHandler:
         """`GET /$schema`: the entity's JSON Schema and what may be filtered, sorted and searched."""

@@ -16,6 +16,7 @@ from litestar.response import Redirect
 
 from domain.registration import ServiceInfo
 from service.http.documented import Described, documented
+from service.http.effects import changing
 from service.http.openapi import openapi_document
 
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
@@ -62,7 +63,9 @@ class _Document:
                 title=self._info.display_name, version=self._info.version, description=self._info.description
             )
             base: dict[str, Any] = plugin.provide_openapi().to_schema()
-            self._bytes = msgspec.json.encode(openapi_document(base, self._described, list(documented(app))))
+            keyed = changing(app) if getattr(app, "takes_keys", False) else ()
+            made = openapi_document(base, self._described, list(documented(app)), keyed)
+            self._bytes = msgspec.json.encode(made)
         return self._bytes
 
 

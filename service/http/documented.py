@@ -10,6 +10,7 @@ from domain.bodies import Bodies
 from domain.query import Resource
 from service.http.crud import Permissions
 from service.http.dto import read_model
+from service.http.effects import NO_EFFECT
 from service.http.parameters import Json
 
 _OPTION = "millrace_documented"
@@ -62,9 +63,12 @@ class Documented(msgspec.Struct, frozen=True, kw_only=True):
     media_types: Sequence[str] = ()
 
 
-def documents(**members: Any) -> dict[str, Any]:
-    """The `opt` of a handler whose operation is so documented; takes the members of `Documented`."""
-    return {_OPTION: Documented(**members)}
+def documents(*, has_effect: bool = True, **members: Any) -> dict[str, Any]:
+    """The `opt` of a handler whose operation is so documented; takes the members of `Documented`.
+
+    Without an effect its requests need no key to be sent again.
+    """
+    return {_OPTION: Documented(**members), **({} if has_effect else NO_EFFECT)}
 
 
 def documented(app: Litestar) -> Iterator[tuple[str, str, Documented]]:

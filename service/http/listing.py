@@ -9,6 +9,7 @@ from litestar import Request
 from domain.ports import Listing
 from domain.query import Count, Keyset, Paged, QueryOptions, Resource
 from domain.query.cursor import encode_cursor
+from service.http.parameters import Json
 from service.http.query import parameters
 from service.http.reply import Reply
 
@@ -65,3 +66,31 @@ def _next_link(request: Request[Any, Any, Any], limit: int, cursor: str | None) 
     target = f"{request.scope['path']}?{urlencode([*kept, ('limit', str(limit)), ('cursor', cursor)])}"
     # A server takes headers of a few kilobytes only; a very long sort value is followed by the cursor in a body.
     return {"link": f'<{target}>; rel="next"'} if len(target) <= _LONGEST_LINK else {}
+
+
+_TOTAL_IS = {"type": "string", "enum": ["exact", "at_least"]}
+
+
+def listing_schema(entity: Json) -> Json:
+    """What a list answers, as OpenAPI describes it."""
+    # With `fields` an item holds only what was asked for, so its schema cannot demand more.
+    items: Json = {"type": "array", "items": {"type": "object"}}
+    number: Json = {"type": ["integer", "null"], "minimum": 0}
+    page = {"total": number, "page": {"type": "integer"}, "size": {"type": "integer"}, "pages": number}
+    paged = {
+        "type": "object",
+        "properties": {"items": items, **page, "total_is": _TOTAL_IS},
+        "required": ["items", *page],
+    }
+    keyset = {
+        "type": "object",
+        "properties": {
+            "items": items,
+            "next_cursor": {"type": ["string", "null"]},
+            "total": number,
+            "total_is": _TOTAL_IS,
+        },
+        "required": ["items", "next_cursor"],
+    }
+    whole = {"type": "array", "items": {"anyOf": [entity, {"type": "object"}]}}
+    return {"anyOf": [whole, paged, keyset]}

@@ -3,30 +3,37 @@
 The schemas are msgspec's own, so what the document says is what the decoder enforces.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from domain.health import HealthStatus
 from domain.registration import ServiceInfo
+from service.http.bulk_reply import BulkReply
 from service.http.documented import Described, Documented
 from service.http.dto import read_model
 from service.http.operations import REF, error_replies, json_content, paths_of, problem_content, text_header
-from service.http.parameters import Json, id_parameter
+from service.http.parameters import Json, id_parameter, idempotency_key
 from service.http.problems import MEDIA_TYPE, Problem
 
 
 def openapi_document(
-    base: Json, described: Sequence[Described], documented: Sequence[tuple[str, str, Documented]] = ()
+    base: Json,
+    described: Sequence[Described],
+    documented: Sequence[tuple[str, str, Documented]] = (),
+    keyed: Collection[tuple[str, str]] = (),
 ) -> Json:
-    """Litestar's document `base` with the resources' routes and schemas added, and what handlers say themselves."""
+    """Litestar's document `base` with the resources' routes and schemas added, and what handlers say themselves.
+
+    `keyed` are path and method of what takes an `Idempotency-Key`.
+    """
     theirs: Json = dict(base.get("paths") or {})
     # What the service is about comes first.
     paths: Json = {}
     models: list[type[msgspec.Struct]] = [Problem, HealthStatus, ServiceInfo]
     for item in described:
-        models += item.models
+        models += [*item.models, *([BulkReply] if item.permissions.ops else [])]
         for path, operations in paths_of(item).items():
             # Where a handler has documented itself, it knows better.
             paths[path] = {**operations, **theirs.pop(path, {})}
@@ -50,9 +57,11 @@ def openapi_document(
     for item in described:
         if item.is_named:
             _take_names(item.resource.path, paths)
-    for path in paths.values():
-        for operation in path.values():
+    for name, path in paths.items():
+        for method, operation in path.items():
             if isinstance(operation, dict) and "responses" in operation:
+                if (name, method) in keyed:
+                    _take_key(operation)
                 _own_errors(operation["responses"])
                 _named_media_types(operation["responses"])
     return {**base, "openapi": "3.1.0", "paths": paths, "components": components}
@@ -74,6 +83,12 @@ def _say(operation: Json, said: Documented) -> None:
         success["headers"] = {**success.get("headers", {}), "Location": text_header("Where it is")}
     others = {status: {"description": words} for status, words in said.others.items()}
     operation["responses"] |= {**others, **error_replies(*sorted(statuses))}
+
+
+def _take_key(operation: Json) -> None:
+    """Say that a request may have a key, and what it may be told about it."""
+    operation["parameters"] = [*operation.get("parameters", ()), idempotency_key()]
+    operation["responses"] = {**error_replies("400", "409", "422"), **operation["responses"]}
 
 
 def _take_names(prefix: str, paths: Json) -> None:

@@ -7,8 +7,10 @@ import msgspec
 
 from domain.examples import example_body, example_entity, example_filter
 from domain.query import Resource
+from service.http.bulk_operation import DESCRIPTION, bulk_body, bulk_parameters, bulk_replies
 from service.http.documented import Described
 from service.http.dto import read_model
+from service.http.listing import listing_schema
 from service.http.parameters import Json, example_sort, header_parameter, id_parameter, if_match, list_parameters
 from service.http.problems import MEDIA_TYPE
 
@@ -16,6 +18,7 @@ REF = "#/components/schemas/{name}"
 
 _STATUS_WORDS = {
     "400": "The query or the id is not valid",
+    "403": "This is not allowed here",
     "404": "There is no such thing",
     "409": "The change contradicts what is stored",
     "412": "The entity is no longer in the version that If-Match names",
@@ -54,6 +57,8 @@ def paths_of(item: Described) -> dict[str, Json]:
         )
     if allowed.delete:
         single["delete"] = _delete(resource)
+    if allowed.ops:
+        paths[f"{resource.path}/$bulk"] = {"post": _bulk(item, sent)}
     if item.tags is not None:
         for operation in (operation for operations in paths.values() for operation in operations.values()):
             operation["tags"] = list(item.tags)
@@ -120,39 +125,12 @@ def _list(resource: Resource[Any], entity: Json, example: Json | None, parameter
         "find_all",
         f"List {resource.name}",
         {
-            "200": _ok(_listing_schema(entity), "The entities", headers, example and [example]),
+            "200": _ok(listing_schema(entity), "The entities", headers, example and [example]),
             **error_replies("400", "422"),
         },
         description="A bare array; with `page` and `size` a numbered page; with `limit` or `cursor` a keyset page.",
         parameters=[*parameters, *list_parameters(resource)],
     )
-
-
-def _listing_schema(entity: Json) -> Json:
-    # With `fields` an item holds only what was asked for, so its schema cannot demand more.
-    items: Json = {"type": "array", "items": {"type": "object"}}
-    number: Json = {"type": ["integer", "null"], "minimum": 0}
-    page = {"total": number, "page": {"type": "integer"}, "size": {"type": "integer"}, "pages": number}
-    paged = {
-        "type": "object",
-        "properties": {"items": items, **page, "total_is": _TOTAL_IS},
-        "required": ["items", *page],
-    }
-    keyset = {
-        "type": "object",
-        "properties": {
-            "items": items,
-            "next_cursor": {"type": ["string", "null"]},
-            "total": number,
-            "total_is": _TOTAL_IS,
-        },
-        "required": ["items", "next_cursor"],
-    }
-    whole = {"type": "array", "items": {"anyOf": [entity, {"type": "object"}]}}
-    return {"anyOf": [whole, paged, keyset]}
-
-
-_TOTAL_IS = {"type": "string", "enum": ["exact", "at_least"]}
 
 
 def _query(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
@@ -175,7 +153,7 @@ def _query(resource: Resource[Any], entity: Json, example: Json | None) -> Json:
         "query",
         f"List {resource.name} by a query in the body",
         {
-            "200": _ok(_listing_schema(entity), "The entities", example=example and [example]),
+            "200": _ok(listing_schema(entity), "The entities", example=example and [example]),
             **error_replies("400", "415", "422"),
         },
         requestBody={"required": True, "content": {"application/json": json_content(body, asked)}},
@@ -237,6 +215,18 @@ def _write(
         {success: _ok(entity, "The entity", headers, shown), **error_replies("400", *errors, "415", "422")},
         parameters=parameters,
         requestBody={"required": True, "content": content},
+    )
+
+
+def _bulk(item: Described, sent: Json | None) -> Json:
+    return _operation(
+        item.resource,
+        "bulk",
+        "Change many",
+        {**bulk_replies(REF), **error_replies("400", "403", "409", "413", "415", "422")},
+        description=DESCRIPTION,
+        parameters=bulk_parameters(),
+        requestBody=bulk_body(item.bodies, item.permissions.ops, REF, sent),
     )
 
 

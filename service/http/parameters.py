@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from domain.examples import example_filter
+from domain.idempotency import HEADER
 from domain.query import Field, Kind, Operator, Resource
 from domain.query.parse import PARAMETERS
 
@@ -99,3 +100,8 @@ def header_parameter(name: str, description: str) -> Json:
 
 def if_match() -> Json:
     return header_parameter("If-Match", "Change only this version; the ETag of an earlier reply, or *")
+
+
+def idempotency_key() -> Json:
+    parameter = header_parameter(HEADER, "Of your choice; a request that is sent again with it has its effect once")
+    return parameter | {"schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"}}

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.status_codes import HTTP_404_NOT_FOUND, HTTP_405_METHOD_NOT_ALLOWED
+from litestar.types import HTTPScope, Send
 
 from domain.context import current_context
 from domain.errors import FieldError, ServiceError
@@ -16,7 +17,9 @@ from domain.errors import FieldError, ServiceError
 logger = logging.getLogger("millrace.http")
 
 MEDIA_TYPE = "application/problem+json"
-_GONE = "client disconnected prematurely"
+GONE = "client disconnected prematurely"
+"""What the framework says of a request that ends before its body does."""
+
 URN = "urn:servicekit:error:"
 
 STATUSES: Mapping[str, tuple[int, str]] = {
@@ -28,8 +31,12 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "invalid-ulid": (400, "invalid-ulid"),
     "not-found": (404, "not-found"),
     "conflict": (409, "conflict"),
+    "request-in-flight": (409, "request-in-flight"),
     "precondition-failed": (412, "precondition-failed"),
+    "too-large": (413, "too-large"),
     "unsupported-media-type": (415, "unsupported-media-type"),
+    "key-reused": (422, "key-reused"),
+    "reply-not-kept": (422, "reply-not-kept"),
     "unauthorized": (401, "unauthorized"),
     "forbidden": (403, "forbidden"),
     "too-many-requests": (429, "too-many-requests"),
@@ -106,6 +113,41 @@ def on_service_error(request: Request[Any, Any, Any], error: ServiceError) -> Re
     )
 
 
+async def send_error(scope: HTTPScope, send: Send, error: ServiceError) -> None:
+    """Answer a request that does not get as far as Litestar."""
+    status, kind = _status_of(error)
+    extensions = dict(error.extensions)
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    if "retry_after" in extensions:
+        headers.append((b"retry-after", str(extensions.pop("retry_after")).encode()))
+    body = problem_bytes(
+        status=status,
+        kind=kind,
+        title=error.title,
+        detail=error.detail,
+        instance=scope["path"],
+        errors=error.errors,
+        extensions=extensions,
+    )
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def status_of(error: ServiceError) -> int:
+    """The status of an error."""
+    return _status_of(error)[0]
+
+
+def item_problem(error: ServiceError, *, is_explained: bool = True) -> dict[str, Any]:
+    """The problem of one item of a request; the request itself has the rest. Its `errors` only if it is explained."""
+    status, kind = _status_of(error)
+    members: dict[str, Any] = {"type": f"{URN}{kind}", "title": error.title, "status": status, "detail": error.detail}
+    if error.errors and is_explained:
+        members["errors"] = error.errors
+    return {**error.extensions, **members}
+
+
 def _status_of(error: ServiceError) -> tuple[int, str]:
     """The status of an error, or of the nearest one of ours that a user's own derives from."""
     codes = (getattr(kind, "code", "") for kind in type(error).__mro__)
@@ -116,7 +158,7 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     """An error of the framework: no such path, wrong method, a body too large, an invalid parameter."""
     status = error.status_code
     path: str = request.scope["path"]
-    if error.detail == _GONE:
+    if error.detail == GONE:
         # Nobody is left to read the answer, and nothing is wrong here.
         logger.info("%s %s: the client went away in the middle of its request", request.method, path)
         return _response(request, 400, "bad-request", "Bad Request", "The request ended before its body did")

@@ -7,7 +7,9 @@ from typing import Any
 from domain.errors import Unavailable
 from service.managers.background import Background
 from service.managers.base import Manager
+from service.managers.caching import Caching
 from service.managers.charts import Charts
+from service.managers.computations import Computations
 from service.managers.modelling import Modelling
 
 
@@ -21,6 +23,7 @@ class Running:
         self.opened_background: Background | None = None
         self.opened_modelling: Modelling | None = None
         self.opened_charts: Charts | None = None
+        self.caching: Caching | None = None
 
     def open(
         self,
@@ -29,6 +32,7 @@ class Running:
         background: Background | None,
         modelling: Modelling | None,
         charts: Charts | None = None,
+        caching: Caching | None = None,
     ) -> None:
         """Take what was opened."""
         self.managers = dict(managers)
@@ -36,6 +40,7 @@ class Running:
         self.secret = secret
         self.opened_background = background
         self.opened_charts = charts
+        self.caching = caching
 
     def close(self) -> None:
         """Forget what is about to be closed."""
@@ -43,6 +48,14 @@ class Running:
         self.opened_background = None
         self.opened_modelling = None
         self.opened_charts = None
+        self.caching = None
+
+    @property
+    def cache(self) -> Computations:
+        """What keeps results. Raises `Unavailable` before the start, after the stop, and without `with_cache`."""
+        if self.caching is None:
+            raise Unavailable("The service is not running, or has no cache: call with_cache() on the builder")
+        return self.caching.computations
 
     @property
     def background(self) -> Background:

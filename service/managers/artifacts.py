@@ -1,7 +1,7 @@
 """What happens to artifacts: rows with their contents, in trees."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import msgspec
@@ -27,6 +27,9 @@ class ArtifactManager(Manager[Artifact]):
 
     Methods raise what those of `Manager` raise. No read but that of one artifact's content looks into storage.
     """
+
+    # What is moved in one change is checked against where everything stands.
+    most_at_once = 1
 
     def __init__(
         self,
@@ -124,6 +127,10 @@ class ArtifactManager(Manager[Artifact]):
         """The id of the root of the tree that an artifact is in."""
         artifact = await self.get(id)
         return artifact.root_id or artifact.id
+
+    def changing(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction in which artifacts may be moved and removed."""
+        return self.trees.reshaping()
 
     async def delete(self, id: str, *, is_expected: Expectation | None = None) -> None:
         """Remove an artifact; what was below it becomes roots."""

@@ -62,12 +62,12 @@ class ConfigManager(Manager[Config]):
 
     async def delete(self, id: str, *, is_expected: Expectation | None = None) -> None:
         """Remove a configuration and the trees that belong to it."""
-        async with self._reshaping():
+        async with self.changing():
             await super().delete(id, is_expected=is_expected)
 
     async def delete_all(self, ids: Sequence[str]) -> int:
         """Remove configurations and the trees that belong to them."""
-        async with self._reshaping():
+        async with self.changing():
             return await super().delete_all(ids)
 
     def _merged(self, stored: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,8 +76,9 @@ class ConfigManager(Manager[Config]):
             return super()._merged({**stored, "data": known}, {**patch, "data": sent})
         return super()._merged(stored, patch)
 
-    def _reshaping(self) -> AbstractAsyncContextManager[Any]:
-        return self.transactions.transaction() if self._artifacts is None else self._artifacts.trees.reshaping()
+    def changing(self) -> AbstractAsyncContextManager[Any]:
+        """A transaction in which trees may go with their configurations."""
+        return super().changing() if self._artifacts is None else self._artifacts.trees.reshaping()
 
     async def linked(self, id: str) -> list[bytes]:
         """The artifacts that belong to a configuration, as JSON with their content."""

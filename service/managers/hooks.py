@@ -1,6 +1,6 @@
 """What a user (or a built-in feature) can attach to the changes of a resource."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -8,6 +8,15 @@ import msgspec
 from domain.entity import SERVER_MANAGED, Entity
 
 EntityT = TypeVar("EntityT", bound=Entity)
+ResultT = TypeVar("ResultT")
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """One entity is asked for: as a `kind` of thing, with all `fields` or some."""
+
+    id: str
+    kind: type
+    fields: Sequence[str] | None = None
 
 
 class Change(msgspec.Struct, Generic[EntityT]):
@@ -34,6 +43,10 @@ class Hooks(Generic[EntityT]):
     effects on the outside world; their errors are logged and change nothing.
     `domain.context.current_context()` tells who acts, in which request.
     """
+
+    async def around_read(self, reading: Reading, load: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """One entity is about to be read by `load`, or something else given for it."""
+        return await load()
 
     async def pre_save(self, entities: Sequence[EntityT]) -> None:
         """New entities are about to be stored; they may be altered."""

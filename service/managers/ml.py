@@ -1,6 +1,7 @@
 """What clients do with a model: have it trained and predict, ask beforehand, and get sample data."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -65,7 +66,7 @@ class Models:
     """The model of a service.
 
     Methods raise `InvalidBody`, `ModelFailed` and `Unavailable`. A request is stored as it came; its job carries the
-    hash.
+    hash. `on_asked` hears the kind of every job that was submitted for a client.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Models:
         scratch: Scratch,
         processes: Runner,
         validate: Task,
+        on_asked: Callable[[str], None] | None = None,
     ) -> None:
         self._runner = runner
         self._program = program
@@ -96,6 +98,7 @@ class Models:
         self._scratch = scratch
         self._processes = processes
         self._validate = validate
+        self._on_asked = on_asked
 
     async def train(self, request: TrainRequest, body: bytes | None = None) -> Accepted:
         """Have the model trained; `body` is the request as it was sent, if it was."""
@@ -120,6 +123,8 @@ class Models:
             job_id = await self._graphs.submit(made, what.lower())
         else:
             job_id = (await self._jobs.submit(kind, one)).job.id
+        if self._on_asked is not None:
+            self._on_asked(kind)
         message = f"{what} job submitted. Job ID: {job_id}"
         return Accepted(job_id=job_id, artifact_id=one.artifact_id, message=message, model_version=one.model_version)
 

@@ -3,19 +3,20 @@
 import asyncio
 import enum
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, TypeVar
 
 import msgspec
 
-from domain.context import Context, acting_as
+from domain.context import Context, acting_as, current_context
 from domain.errors import Invalid, Unavailable
 from domain.job_ports import Effect, JobQueue, RunHooks
 from domain.jobs import Job
 from domain.ports import Runner
 from domain.runs import Reason, Run, RunEnd, raised, returned, timed_out
 from domain.tasks import RunningJob, Task, references, resolved
+from domain.tracing import Role, Span, Tracer
 from service.managers.reports import Report
 
 ResultT = TypeVar("ResultT")
@@ -75,10 +76,17 @@ class Runs:
     `hooks` surround the runs of their kind.
     """
 
-    def __init__(self, queue: JobQueue, runner: Runner, hooks: Mapping[str, RunHooks] | None = None) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        runner: Runner,
+        hooks: Mapping[str, RunHooks] | None = None,
+        find_tracer: Callable[[], Tracer | None] = lambda: None,
+    ) -> None:
         self._queue = queue
         self._runner = runner
         self._hooks = hooks or {}
+        self._find_tracer = find_tracer
         self._futures: set[asyncio.Task[RunEnd | None]] = set()
         self._is_closing = False
 
@@ -127,9 +135,44 @@ class Runs:
         if run.stopped is Stop.CANCELED:
             # Before there was anything to be told.
             return CANCELED
-        with acting_as(Context(request_id=job.trace_id or job.id, principal=job.principal, tenant=job.tenant)):
-            hooks = self._hooks.get(job.kind)
-            return await (self._ran(run, args, report) if hooks is None else self._surrounded(run, hooks, report))
+        with self._tracing(job) as span:
+            context = Context(
+                request_id=job.trace_id or job.id,
+                principal=job.principal,
+                tenant=job.tenant,
+                traceparent=span.traceparent if span is not None else job.traceparent or "",
+            )
+            with acting_as(context):
+                hooks = self._hooks.get(job.kind)
+                end = await (self._ran(run, args, report) if hooks is None else self._surrounded(run, hooks, report))
+            if span is not None and end.reason is not Reason.COMPLETED:
+                span.fail(end.reason.value)
+            return end
+
+    @contextmanager
+    def _tracing(self, job: Job) -> Iterator[Span | None]:
+        """A span for a run, as a child of what has submitted the job; None without traces."""
+        tracer = self._find_tracer()
+        if tracer is None:
+            yield None
+            return
+        attributes: dict[str, str | int] = {
+            "messaging.system": "millrace",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": job.queue,
+            "messaging.message.id": job.id,
+            "millrace.job.kind": job.kind,
+            "millrace.job.attempt": job.attempt,
+            "millrace.request_id": job.trace_id or job.id,
+        }
+        span = tracer.start(f"run {job.kind}", Role.CONSUMER, job.traceparent, attributes)
+        try:
+            yield span
+        except BaseException as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            span.end()
 
     async def _surrounded(self, run: ActiveRun, hooks: RunHooks, report: Report) -> RunEnd:
         async with AsyncExitStack() as stack:
@@ -225,4 +268,5 @@ def _call_of(run: ActiveRun, args: Mapping[str, Any]) -> Run:
         fire_at=job.fire_at,
         principal=job.principal,
         tenant=job.tenant,
+        traceparent=current_context().traceparent,
     )

@@ -18,6 +18,7 @@ from domain.tasks import Tasks
 from domain.workers import WorkerInfo, WorkerOptions
 from service.managers.caution import Caution
 from service.managers.claiming import Claiming
+from service.managers.job_measures import JobMeasures
 from service.managers.recording import Recording
 from service.managers.reports import Reports
 from service.managers.runs import ActiveRun, Runs, Stop
@@ -48,6 +49,7 @@ class Worker:
         host: str = "",
         pid: int = 0,
         chores: Sequence[Chore] = (),
+        measures: JobMeasures | None = None,
     ) -> None:
         self.id = id or new_id()
         self.options = options
@@ -62,6 +64,7 @@ class Worker:
         self._recording = Recording(queue, self._reports, self._steadiness, self._on_recorded)
         self._host = host
         self._pid = pid
+        self._measures = measures
         self._chores = [(self._reap, "the search for lost jobs"), *chores]
         self._active: dict[str, ActiveRun] = {}
         self._claiming = Claiming(
@@ -175,6 +178,8 @@ class Worker:
         run = self._active[job.id] = self._runs.start(job, task, self._reports.open(job), self._on_end)
         self._caution.begin(job)
         self._is_idle.clear()
+        if self._measures is not None:
+            self._measures.started(job)
         self._leases.hold(job.id, job.lease_token or "")
         if not self._claiming.is_going_on:
             # It was on its way when the stop came.
@@ -184,6 +189,8 @@ class Worker:
         job = run.job
         if run.stopped is Stop.LOST:
             logger.warning("job %s (%s) is no longer ours; its run is discarded", job.id, job.kind)
+            if self._measures is not None:
+                self._measures.dropped(job)
             self._forget(job)
             return
         is_back = run.stopped is Stop.GIVEN_BACK and (end is None or end.reason is Reason.CANCELED)
@@ -191,6 +198,8 @@ class Worker:
         self._recording.add(job, ending, run.effect)
 
     def _on_recorded(self, jobs: Sequence[Job], ended: Ended) -> None:
+        if self._measures is not None:
+            self._measures.ended(jobs, ended.jobs)
         for job in jobs:
             self._forget(job)
         self._ring(ended)
@@ -230,5 +239,7 @@ class Worker:
             lost = await self._queue.reap(self.options.max_losses)
             for job in lost.jobs:
                 logger.warning("job %s (%s) has lost its worker; it is %s now", job.id, job.kind, job.state)
+            if self._measures is not None:
+                self._measures.lost(lost.jobs)
             self._ring(lost)
         return 1.0

@@ -478,10 +478,10 @@ def test_the_rarest_and_the_densest_are_found_at_once() -> None:
     now = datetime(2088, 3, 1, tzinfo=UTC)
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         assert next(after(rare, now, zone)).year == 2128
         assert len(list(islice(before(dense, now, zone), 10_000))) == 10_000
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     assert min(seconds) < 0.05
 
 

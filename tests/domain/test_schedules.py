@@ -291,9 +291,9 @@ def test_a_year_of_missed_seconds_is_planned_at_once(catch_up: CatchUp) -> None:
     )
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         planned = plan(schedule, START + 365 * DAY)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
         assert planned.missed_is_at_least
         assert len(planned.fire) == 61 + (1_000 if catch_up is CatchUp.ALL else 0)
     assert min(seconds) < 0.05

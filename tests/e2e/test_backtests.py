@@ -1,4 +1,4 @@
-"""A backtest of five models at twelve moments, while what works on it is killed again and again."""
+"""A backtest of five models at eight moments, while what works on it is killed again and again."""
 
 import random
 from collections import Counter
@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.processes import Serving, eventually, launched, millrace, serving
 
 API = "/api/v1"
-MODELS, SPLITS, KILLS = 5, 12, 3
+MODELS, SPLITS, KILLS = 5, 8, 3
 
 MAIN = """
 import time
@@ -39,13 +38,13 @@ app = builder(None, FunctionalModelRunner(train, predict)).with_jobs(lease_secon
 
 
 def get(service: Serving, path: str, **parameters: Any) -> Any:
-    reply = httpx.get(f"{service.url}{API}/{path}", params=parameters, timeout=30)
+    reply = service.http.get(f"{API}/{path}", params=parameters)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
 
 def post(service: Serving, path: str, body: Any, status: int) -> Any:
-    reply = httpx.post(f"{service.url}{API}/{path}", json=body, timeout=30)
+    reply = service.http.post(f"{API}/{path}", json=body)
     assert reply.status_code == status, reply.text
     return reply.json()
 

@@ -3,11 +3,12 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -20,13 +21,13 @@ API = "/api/v1"
 
 
 def get(service: Serving, path: str, **parameters: Any) -> Any:
-    reply = httpx.get(f"{service.url}{API}/{path}", params=parameters)
+    reply = service.http.get(f"{API}/{path}", params=parameters)
     assert reply.status_code == 200, reply.text
     return reply.json()
 
 
 def post(service: Serving, path: str, body: Any, status: int = 202) -> Any:
-    reply = httpx.post(f"{service.url}{API}/{path}", json=body, timeout=30)
+    reply = service.http.post(f"{API}/{path}", json=body)
     assert reply.status_code == status, reply.text
     return reply.json()
 
@@ -119,24 +120,33 @@ def test_what_is_said_to_do_by_hand_can_be_done(tmp_path: Path) -> None:
 CHOICES = {"outbreak": lambda name: {"members": [name]}, "outbreak_scripts": lambda name: {"method": name}}
 
 
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serving]]:
+    """Both services."""
+    with ExitStack() as stack:
+        running = {}
+        for example in CHOICES:
+            folder = tmp_path_factory.mktemp(example)
+            running[example] = stack.enter_context(serving(str(EXAMPLES / example / "main.py"), folder=folder))
+        yield running
+        assert [service.end() for service in running.values()] == [0, 0]
+
+
 @pytest.mark.parametrize("method", ["regression", "seasonal"])
 @pytest.mark.parametrize("period_type", ["monthly", "weekly"])
-def test_scripts_forecast_what_functions_do(tmp_path: Path, method: str, period_type: str) -> None:
+def test_scripts_forecast_what_functions_do(examples: dict[str, Serving], method: str, period_type: str) -> None:
     forecasts = []
-    for example, chosen in CHOICES.items():
-        folder = tmp_path / example
-        folder.mkdir()
-        with serving(str(EXAMPLES / example / "main.py"), folder=folder) as service:
-            config = post(service, "configs", {"name": "c", "data": {**chosen(method), "samples": 5}}, 201)["id"]
-            given = {"num_locations": 2, "num_periods": 60, "num_features": 0, "seed": 3, "period_type": period_type}
-            body = get(service, "ml/$generate-sample-data", kind="train", config_id=config, **given)
-            trained = post(service, "ml/$train", body)
-            ended(service, trained["job_id"])
-            ahead = get(service, "ml/$generate-sample-data", kind="predict", **given)
-            predicted = post(service, "ml/$predict", {**ahead, "artifact_id": trained["artifact_id"]})
-            ended(service, predicted["job_id"])
-            forecasts.append(content(service, predicted["artifact_id"]))
-            assert service.end() == 0
+    for example, service in examples.items():
+        made = {"name": f"{period_type} {method}", "data": {**CHOICES[example](method), "samples": 5}}
+        config = post(service, "configs", made, 201)["id"]
+        given = {"num_locations": 2, "num_periods": 60, "num_features": 0, "seed": 3, "period_type": period_type}
+        body = get(service, "ml/$generate-sample-data", kind="train", config_id=config, **given)
+        trained = post(service, "ml/$train", body)
+        ended(service, trained["job_id"])
+        ahead = get(service, "ml/$generate-sample-data", kind="predict", **given)
+        predicted = post(service, "ml/$predict", {**ahead, "artifact_id": trained["artifact_id"]})
+        ended(service, predicted["job_id"])
+        forecasts.append(content(service, predicted["artifact_id"]))
     by_function, by_script = forecasts
     assert by_function.columns == by_script.columns
     # CSV writes whole numbers as such.

@@ -12,7 +12,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.e2e.test_outbreak import EXAMPLES, get
@@ -49,12 +48,12 @@ def told(service: Serving) -> Any:
 
 @pytest.mark.parametrize(("name", "kind"), FILES.items())
 def test_the_page_and_what_belongs_to_it_are_served(service: Serving, name: str, kind: str) -> None:
-    reply = httpx.get(f"{service.url}/charts/{name}")
+    reply = service.http.get(f"/charts/{name}")
     assert reply.status_code == 200
     assert reply.headers["content-type"] == kind
     assert reply.headers["cache-control"] == "no-cache"
     assert reply.headers["x-content-type-options"] == "nosniff"
-    again = httpx.get(f"{service.url}/charts/{name}", headers={"If-None-Match": reply.headers["etag"]})
+    again = service.http.get(f"/charts/{name}", headers={"If-None-Match": reply.headers["etag"]})
     assert again.status_code == 304
 
 
@@ -72,7 +71,7 @@ def test_there_is_a_fan_of_each_district(service: Serving, district: str) -> Non
     asked = {"chart": "fan", "location": district, "target": "disease_cases", "history": left["observations_id"]}
     path = f"artifacts/{left['forecast_id']}/$chart"
     assert f"for 1 location ({district})" in get(service, path, **asked)["description"]
-    reply = httpx.get(f"{service.url}/api/v1/{path}", params={**asked, "format": "svg"}, timeout=60)
+    reply = service.http.get(f"/api/v1/{path}", params={**asked, "format": "svg"})
     assert (reply.status_code, reply.headers["content-type"]) == (200, "image/svg+xml")
     assert reply.text.count('aria-roledescription="area mark"') == 3
 
@@ -81,14 +80,14 @@ def test_there_is_a_fan_of_each_district(service: Serving, district: str) -> Non
 def test_the_charts_of_the_pipeline_are_kept(service: Serving, chart: str) -> None:
     path = f"artifacts/{told(service)['charts'][chart]}/$chart"
     assert len(get(service, path)["description"]) > 100
-    reply = httpx.get(f"{service.url}/api/v1/{path}", params={"format": "svg"}, timeout=60)
+    reply = service.http.get(f"/api/v1/{path}", params={"format": "svg"})
     assert reply.status_code == 200
     assert reply.text.startswith("<svg")
 
 
 def test_the_picture_of_the_readme_can_be_drawn_again(service: Serving, tmp_path: Path) -> None:
     script = str(EXAMPLES / "outbreak" / "picture.py")
-    subprocess.run([sys.executable, script, service.url, "forecast.svg"], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, script, service.url, "forecast.svg"], cwd=tmp_path, check=True)
     drawn = (tmp_path / "forecast.svg").read_text()
     kept = (EXAMPLES.parent / "docs" / "images" / "forecast.svg").read_text()
     assert len(kept) < 150_000

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.e2e.test_stories import carried_out, things_to_try
 from tests.processes import ROOT, Serving, eventually, serving
 
@@ -12,7 +10,7 @@ EXAMPLE = str(ROOT / "examples" / "rainfall" / "main.py")
 
 
 def get(service: Serving, path: str) -> Any:
-    reply = httpx.get(f"{service.url}/api/v1/{path}")
+    reply = service.http.get(f"/api/v1/{path}")
     assert reply.status_code == 200, reply.text
     return reply.json()
 

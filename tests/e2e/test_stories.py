@@ -152,7 +152,7 @@ def test_the_example_fills_its_table_once_however_many_processes_start(tmp_path:
 
 def test_ctrl_c_below_make_and_a_shell_is_no_failure(folder: Path) -> None:
     """As `make run` starts it: everybody in the terminal gets the signal, and the shell waits for the service."""
-    command = shlex.join([sys.executable, "-m", "service.cli.main", "serve"])
+    command = shlex.join([sys.executable, "-m", "service.cli", "serve"])
     rules = f"run:\n\t@trap : INT; {command}; status=$$?; [ $$status -eq 130 ] || exit $$status\n"
     (folder / "Makefile").write_text(rules)
     process = subprocess.Popen(

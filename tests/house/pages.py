@@ -30,6 +30,8 @@ REPEAT_SECONDS = 40
 
 SHOWN_ONLY: Mapping[str, str] = {
     "make test": "this is it",
+    "make bench": "carried out by .ci/run",
+    "make load USERS=64 RUN_TIME=30s": "needs packages that are not installed; tests/e2e/test_soak.py does the like",
     "python -m venv .venv": "carried out by `make install`, which every test run starts with",
     ".venv/bin/pip install path/to/millrace": "carried out by `make docker-replay`",
     "docker build -t millrace .": "carried out by `make docker-replay`",
@@ -118,7 +120,7 @@ class Reader:
         self._runner = asyncio.Runner()
         tools = folder / ".tools"
         tools.mkdir()
-        self._tool(tools / "millrace", f'exec "{sys.executable}" -m service.cli.main "$@"')
+        self._tool(tools / "millrace", f'exec "{sys.executable}" -m service.cli "$@"')
         self._tool(tools / "python", f'exec "{sys.executable}" "$@"')
         if not has_curl or shutil.which("curl") is None:
             self._tool(tools / "curl", f'exec "{sys.executable}" "{Path(__file__).with_name("curl.py")}" "$@"')

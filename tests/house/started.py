@@ -20,7 +20,7 @@ class Process:
         self.log = folder / f"process-{time.monotonic_ns()}.log"
         with self.log.open("w") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service.cli.main", *arguments],
+                [sys.executable, "-m", "service.cli", *arguments],
                 cwd=folder,
                 env=environment,
                 stdout=output,

@@ -67,13 +67,14 @@ def test_a_page_does_what_it_says(name: str, page_folder: Path, request: pytest.
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/queries.md", "docs/http.md", "docs/errors.md", "docs/tasks.md", "docs/schedules.md"]
+    "name",
+    [f"docs/{name}.md" for name in ("queries", "http", "bulk", "idempotency", "errors", "tasks", "schedules")],
 )
 def test_a_page_about_requests_holds_on_postgresql_too(name: str, page_folder: Path, postgres_url: str) -> None:
     follow(Reader(ROOT / name, page_folder, {"DATABASE_URL": postgres_url}))
 
 
-@pytest.mark.parametrize("name", ["docs/queries.md", "docs/http.md", "docs/errors.md"])
+@pytest.mark.parametrize("name", ["docs/queries.md", "docs/http.md", "docs/idempotency.md", "docs/errors.md"])
 def test_pages_can_be_followed_on_a_machine_without_curl(name: str, page_folder: Path) -> None:
     follow(Reader(ROOT / name, page_folder, has_curl=False))
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 import typer
+import yaml
 
 from domain.query import Operator, QueryLimits, Resource
 from infra.database.engine import DatabaseOptions
@@ -19,6 +20,7 @@ from service.managers.base import Manager
 from service.managers.hooks import Hooks
 from service.settings import from_env
 from tests.house.pages import PAGES, ROOT
+from tests.metrics import names_of_everything
 
 ALL = "\n".join(page.read_text() for page in PAGES)
 
@@ -162,3 +164,20 @@ def test_the_map_shows_what_there_is() -> None:
     for layer in ("domain", "infra", "service"):
         folders = {f"{layer}/{entry.name}/" for entry in (ROOT / layer).iterdir() if (entry / "__init__.py").is_file()}
         assert folders <= set(paths)
+
+
+async def test_the_alerts_are_about_what_is_measured(tmp_path: Path) -> None:
+    rules = yaml.safe_load((ROOT / "docs" / "alerts.yml").read_text())["groups"][0]["rules"]
+    assert [rule["alert"] for rule in rules] == re.findall(r"^\| `([A-Z]\w+)` \|", page("monitoring"), re.MULTILINE)
+    found = await names_of_everything(f"sqlite:///{tmp_path / 'all.db'}")
+    for rule in rules:
+        names = set(re.findall(r"\b(?:http_server|millrace)_\w+", rule["expr"]))
+        assert names
+        assert names <= found, rule["alert"]
+
+
+async def test_the_page_on_monitoring_names_everything_that_is_measured(tmp_path: Path) -> None:
+    text = page("monitoring")
+    for name in await names_of_everything(f"sqlite:///{tmp_path / 'all.db'}"):
+        base = re.sub(r"_(bucket|count|sum)$", "", name)
+        assert base in text or base.startswith("process_"), base

@@ -90,6 +90,23 @@ def test_every_probe_asks_the_right_question_at_the_right_port(probe: str, path:
     assert CONTAINER[probe]["httpGet"] == {"path": path, "port": "http"}
 
 
+@pytest.mark.parametrize(
+    "deployment, port", [(DEPLOYMENT, "PORT"), (WORKERS, "MILLRACE_METRICS_PORT")], ids=["service", "worker"]
+)
+def test_prometheus_is_told_where_the_metrics_are(deployment: Any, port: str) -> None:
+    template = deployment["spec"]["template"]
+    [container] = template["spec"]["containers"]
+    number = {variable["name"]: variable.get("value") for variable in container["env"]}[port]
+    assert template["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": number,
+        "prometheus.io/path": "/metrics",
+    }
+    assert number in {str(port["containerPort"]) for port in container["ports"]}
+    # A worker with a port refuses to run what shows nothing.
+    assert ".with_monitoring()" in (ROOT / "examples" / "rainfall" / "main.py").read_text()
+
+
 def test_a_disruption_leaves_a_replica_and_can_still_happen() -> None:
     assert 0 < manifest("pdb")["spec"]["minAvailable"] < DEPLOYMENT["spec"]["replicas"]
 

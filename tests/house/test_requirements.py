@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "requirements"
-LOCKS = ["runtime", "build", "dev"]
+LOCKS = ["runtime", "build", "dev", "load"]
 
 
 def lock(name: str) -> str:

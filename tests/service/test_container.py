@@ -8,7 +8,8 @@ import pytest
 from domain.errors import Misconfigured, NotFound, Unavailable
 from domain.health import HealthState
 from infra.database.sqlite_connection import SqliteConnection
-from service.container import Design, database_check, open_container
+from service.container import database_check, open_container
+from service.design import Design
 from service.http.application import Service
 from tests.sample import Item, Items, builder, settings
 

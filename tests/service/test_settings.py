@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
         "HOST": "0.0.0.0",
         "PORT": "0",
         "WORKERS": "4",
+        "MILLRACE_METRICS_PORT": "9100",
     }
     assert from_env(environment) == Settings(
         home=Path("/data"),
@@ -43,6 +44,7 @@ def test_every_variable_is_read() -> None:
         host="0.0.0.0",
         port=0,
         workers=4,
+        metrics_port=9100,
     )
 
 
@@ -53,6 +55,7 @@ def test_every_variable_is_read() -> None:
         ("PORT", "65536", "from 0 to 65535"),
         ("PORT", "-1", "from 0 to 65535"),
         ("WORKERS", "0", "from 1 to 256"),
+        ("MILLRACE_METRICS_PORT", "0", "from 1 to 65535"),
         ("LOG_FORMAT", "xml", "console, json"),
         ("LOG_LEVEL", "loud", "DEBUG, INFO, WARNING, ERROR"),
         ("MILLRACE_MIGRATE", "maybe", "true or false"),

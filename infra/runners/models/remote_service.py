@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from domain.context import current_context
 from domain.errors import cut
 from domain.models import RemoteModelRunner
 from domain.tasks import Canceled, RunningJob
@@ -28,8 +29,11 @@ class RemoteService:
     def __init__(self, job: RunningJob, runner: RemoteModelRunner) -> None:
         self._job = job
         self._runner = runner
+        headers = dict(runner.headers)
+        if traceparent := current_context().traceparent:
+            headers["traceparent"] = traceparent
         self._client = httpx.Client(
-            base_url=runner.url, headers=runner.headers, timeout=runner.request_timeout_seconds, follow_redirects=False
+            base_url=runner.url, headers=headers, timeout=runner.request_timeout_seconds, follow_redirects=False
         )
 
     def __enter__(self) -> "RemoteService":

@@ -5,8 +5,18 @@ from domain.model_jobs import BACKTEST, ENSEMBLE, EVALUATE
 from domain.model_runs import ModelCall
 from domain.pipelines import DRAW, PIPELINE, PROMOTE, DrawJob, Gathering, PromoteJob
 from domain.tasks import RunningJob, task
-from infra.runners.models.actions import perform
 from infra.runners.models.gathering import gather
+from infra.runners.modules import Module
+
+ACTIONS = Module("infra.runners.models.actions")
+"""What the process of a model needs besides these; a service without models never loads it."""
+
+
+def perform(call: ModelCall, job: RunningJob) -> None:
+    """Do what is asked."""
+    from infra.runners.models import actions
+
+    actions.perform(call, job)
 
 
 @task(kind=TRAIN)

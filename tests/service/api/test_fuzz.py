@@ -83,7 +83,7 @@ def fuzz(operation: Any, known: str) -> None:
     """Make requests of an operation, every other one on what is there."""
 
     @given(case=operation.as_strategy(), is_there=booleans())
-    @hypothesis_settings(max_examples=15, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(max_examples=10, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     def check(case: schemathesis.Case, is_there: bool) -> None:
         if is_there and case.path_parameters and case.method != "DELETE":
             case.path_parameters = dict.fromkeys(case.path_parameters, known)

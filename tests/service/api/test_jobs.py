@@ -455,7 +455,7 @@ async def test_a_task_runs_in_the_context_of_the_request(stage: Stage, name: str
     reply = await stage.client.post(f"{TASKS}/{name}/$execute", headers={"x-request-id": "trace-7"})
     job = await stage.reach(reply.json()["job_id"], "completed")
     assert (job["trace_id"], job["principal"], job["tenant"]) == ("trace-7", "anonymous", "default")
-    expected = {"request_id": "trace-7", "principal": "anonymous", "tenant": "default"}
+    expected = {"request_id": "trace-7", "principal": "anonymous", "tenant": "default", "traceparent": ""}
     assert await stage.get(f"{JOBS}/{job['id']}/$result") == expected
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from domain.errors import Misconfigured
@@ -62,7 +61,7 @@ async def around(
 
 
 def asked(far: Serving, path: str, **more: Any) -> Any:
-    return httpx.get(f"{far.url}{path}", params=more).json()
+    return far.http.get(path, params=more).json()
 
 
 async def test_another_service_trains_and_predicts(far: Serving, sqlite_url: str, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ async def test_a_transformation_documents_what_it_may_be_sent_and_what_it_answer
     }
     success = operation["responses"]["200"]
     assert success["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/DataFrame"}}}
-    assert success["headers"].keys() == {"ETag", "X-Transformation"}
+    assert success["headers"].keys() == {"ETag", "X-Transformation", "Cache-Status"}
     assert {"304", "404", "415", "422"} <= operation["responses"].keys()
     only = document["paths"]["/api/v1/transformations/length"]["post"]["requestBody"]["content"]["application/json"]
     assert only["schema"] == {"$ref": "#/components/schemas/LengthDataRequest"}

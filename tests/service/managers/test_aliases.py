@@ -188,7 +188,7 @@ def test_aliases_remember_what_they_pointed_to(world: World) -> None:
     machine = type("Machine", (AliasMachine,), {"world": world})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=30, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
+        settings=settings(max_examples=15, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
     )
 
 

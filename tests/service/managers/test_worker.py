@@ -15,6 +15,7 @@ from domain.errors import Misconfigured
 from domain.jobs import Job, JobState, NewJob
 from domain.workers import WorkerOptions, check_options
 from infra.database.postgres import PostgresEngine
+from service.managers.worker import Worker
 from tests.service.managers import works as tasks
 from tests.service.managers.works import Works, eventually, gate, queue_name, works
 
@@ -32,6 +33,11 @@ def queue() -> str:
 
 async def running(service: Works, job: Job) -> Job:
     return await service.reach(job, JobState.RUNNING)
+
+
+async def counting(worker: Worker, number: int) -> bool:
+    """Whether so many run, as the worker knows a moment after the database does."""
+    return worker.info.running == number
 
 
 # How runs end
@@ -167,16 +173,18 @@ async def test_what_a_database_cannot_hold_is_written_so_that_it_can(service: Wo
 
 
 async def test_a_run_has_the_surroundings_of_who_submitted_it(service: Works, queue: str) -> None:
-    job = await service.add(tasks.surroundings, queue=queue, trace_id="t-1", principal="ada", tenant="acme")
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    known = {"principal": "ada", "tenant": "acme", "traceparent": trace}
+    job = await service.add(tasks.surroundings, queue=queue, trace_id="t-1", **known)
     alone = await service.add(tasks.surroundings, queue=queue)
     async with service.working(queue):
         for item in (job, alone):
             await service.reach(item, JobState.COMPLETED)
     found = [msgspec.json.decode(await service.store.result(item.id) or b"") for item in (job, alone)]
     assert found == [
-        {"request_id": "t-1", "principal": "ada", "tenant": "acme"},
+        {"request_id": "t-1", **known},
         # Its lines in the log are found by something in any case.
-        {"request_id": alone.id, "principal": "anonymous", "tenant": "default"},
+        {"request_id": alone.id, "principal": "anonymous", "tenant": "default", "traceparent": ""},
     ]
 
 
@@ -216,7 +224,7 @@ async def test_no_more_jobs_run_than_there_is_room_for(service: Works, queue: st
     async with service.working(queue, concurrency=2) as worker:
         for job in jobs[:2]:
             await running(service, job)
-        assert worker.info.running == 2
+        await eventually(lambda: counting(worker, 2))
         assert [(await service.get(job)).state for job in jobs[2:]] == [JobState.QUEUED] * 3
         gate(queue).set()
         for job in jobs:
@@ -413,7 +421,7 @@ async def test_a_job_that_comes_back_to_the_worker_that_had_lost_it_runs_once(se
             return len(gate(queue)._waiters) == 1
 
         await eventually(waits_once)
-        assert worker.info.running == 1
+        await eventually(lambda: counting(worker, 1))
         # The lease of the second run is kept, for longer than it lasts.
         before = (await service.get(job)).lease_until
 
