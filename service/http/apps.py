@@ -173,7 +173,7 @@ class _File:
 async def _stream(send: Send, status: HTTPStatus, headers: Headers, pieces: AsyncIterator[bytes]) -> None:
     # Once the head is out, a file that is gone could only break the connection.
     piece = await anext(pieces)
-    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
+    await send({"type": "http.response.start", "status": int(status), "headers": _encoded(headers)})
     try:
         async for following in pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -220,7 +220,7 @@ async def _problem(scope: Scope, send: Send, status: HTTPStatus, kind: str, deta
 
 
 async def _reply(send: Send, status: HTTPStatus, headers: Headers, body: bytes = b"") -> None:
-    await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
+    await send({"type": "http.response.start", "status": int(status), "headers": _encoded(headers)})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

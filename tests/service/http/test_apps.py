@@ -92,6 +92,17 @@ async def test_a_prefix_leads_to_the_entry(client: httpx.AsyncClient) -> None:
         assert reply.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("path", ["/console", "/console/", "/console/none"])
+async def test_a_status_is_logged_as_a_number(folder: Path, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    app = service(find_app(folder))
+    app.is_logging_requests = True
+    async with serving(app) as client:
+        with caplog.at_level(logging.INFO, logger="millrace.access"):
+            reply = await client.get(path)
+    [status] = [record.__dict__["status_code"] for record in caplog.records if record.name == "millrace.access"]
+    assert repr(status) == str(reply.status_code)
+
+
 async def test_a_file_says_what_it_is(client: httpx.AsyncClient) -> None:
     reply = await client.get("/console/app.3f9c2b1a.js")
     assert reply.text == "let a = 1;"
