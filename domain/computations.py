@@ -134,22 +134,14 @@ class Answer(msgspec.Struct, Generic[ResultT], frozen=True):
     ttl_seconds: float = 0
 
 
-class ComputationStats(msgspec.Struct, kw_only=True):
-    """What has become of the questions: each of them is one of the first five.
-
-    `refreshes` and `loads` are computations, in the background and all of them; `errors` are those that failed.
-    """
+class Outcomes(msgspec.Struct, kw_only=True):
+    """What has become of questions; each of them is one of these."""
 
     hits: int = 0
     stale: int = 0
     misses: int = 0
     coalesced: int = 0
     bypassed: int = 0
-    refreshes: int = 0
-    loads: int = 0
-    load_seconds: float = 0
-    errors: int = 0
-    invalidations: int = 0
 
     def count(self, outcome: Outcome) -> None:
         """Count a question that was answered."""
@@ -160,10 +152,28 @@ class ComputationStats(msgspec.Struct, kw_only=True):
         self.bypassed += outcome is Outcome.BYPASS
 
     @property
+    def spared(self) -> int:
+        """How many needed no computation of their own."""
+        return self.hits + self.stale + self.coalesced
+
+    @property
     def hit_rate(self) -> float | None:
-        """Which part of the questions was answered without a computation of their own; None before the first."""
-        asked = self.hits + self.stale + self.misses + self.coalesced
-        return (self.hits + self.stale + self.coalesced) / asked if asked else None
+        """Which part those are of all that might have needed one; None before the first."""
+        asked = self.spared + self.misses
+        return self.spared / asked if asked else None
+
+
+class ComputationStats(Outcomes, kw_only=True):
+    """What has become of the questions for results.
+
+    `refreshes` and `loads` are computations, in the background and all of them; `errors` are those that failed.
+    """
+
+    refreshes: int = 0
+    loads: int = 0
+    load_seconds: float = 0
+    errors: int = 0
+    invalidations: int = 0
 
 
 def encoded(value: Any, kind: Any) -> bytes | None:

@@ -1,8 +1,6 @@
 """The PostgreSQL engine under Piccolo: an asyncpg pool that opens with the service and never leaks a connection."""
 
 import asyncio
-import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
@@ -12,36 +10,28 @@ from piccolo.engine.base import BaseBatch, Engine
 from piccolo.query.base import Query
 from piccolo.querystring import QueryString
 
-from domain.errors import Conflict, Misconfigured, Unavailable
+from domain.errors import Conflict, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
-from infra.database.dialects import Dialect, PostgresDialect
+from infra.database.dialects import Dialect
 from infra.database.failures import ABORTED, ASYNCPG_ERRORS, RETRY, is_lost_connection, translated
 from infra.database.pool_measures import Pool, PoolMeasures
+from infra.database.postgres_dialect import PostgresDialect
+from infra.database.postgres_opening import FOLDING_COLLATIONS, OLDEST, SURROUNDINGS, dialect_of, open_pool
 from infra.database.postgres_pool import (
     POOL,
     Lease,
     MeasuredLease,
     PgConnection,
-    PooledConnection,
     mark_changed,
 )
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 from infra.database.url import PostgresUrl
 
-OLDEST = 12
-# Who stands still inside of a transaction, or is cut off, keeps from others what it has locked for no longer.
-MOST_IDLE_SECONDS = 30
-# How much longer than the server a client waits for the end of a statement.
-_GRACE_SECONDS = 5.0
 _ISOLATION = {
     "read_committed": "READ COMMITTED",
     "repeatable_read": "REPEATABLE READ",
     "serializable": "SERIALIZABLE",
 }
-# Orders text by code point already, so that no COLLATE is needed to make it agree with SQLite.
-_CODE_POINT_COLLATIONS = {"C", "POSIX", "C.UTF-8", "C.utf8"}
-# Fold letters of every script one by one, whatever the database's own collation does; the best first.
-_FOLDING_COLLATIONS = ["pg_c_utf8", "C.utf8", "C.UTF-8"]
 _SESSION_STATEMENTS = ("SET ", "LISTEN", "RESET ", "DECLARE", "PREPARE", "LOAD ")
 # WITH is not among them, for it may write.
 _READS = ("SELECT", "VALUES")
@@ -94,66 +84,23 @@ class PostgresEngine(Engine[Any]):
 
     async def start(self) -> None:
         """Open the pool, waiting for the server if need be. Raises `Unavailable` with the reason."""
-        give_up = time.monotonic() + self.connect_timeout_seconds
-        while True:
-            try:
-                self._pool = await self._create_pool()
-                break
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-                is_final = isinstance(
-                    error,
-                    asyncpg.InvalidAuthorizationSpecificationError
-                    | asyncpg.InvalidCatalogNameError
-                    | asyncpg.ClientConfigurationError
-                    | ValueError,
-                )
-                if is_final or time.monotonic() >= give_up:
-                    raise Unavailable(f"Cannot reach the database {self.url.safe}: {_reason(error)}") from error
-            await asyncio.sleep(min(0.25, self.connect_timeout_seconds))
+        self._pool = await open_pool(
+            self.url,
+            sizes=(self.pool_size, self.pool_size + self.max_overflow),
+            statement_seconds=self.statement_timeout_seconds,
+            connect_seconds=self.connect_timeout_seconds,
+            idle_seconds=self.idle_seconds,
+            application_name=self.application_name,
+        )
         try:
             await self._look_around()
         except BaseException:
             await self.stop()
             raise
 
-    async def _create_pool(self) -> "asyncpg.Pool[asyncpg.Record]":
-        settings = {
-            "timezone": "UTC",
-            "application_name": self.application_name,
-            "idle_in_transaction_session_timeout": str(MOST_IDLE_SECONDS * 1000),
-        }
-        if self.statement_timeout_seconds:
-            settings["statement_timeout"] = str(int(self.statement_timeout_seconds * 1000))
-        return await asyncpg.create_pool(
-            self.url.dsn,
-            min_size=self.pool_size,
-            max_size=self.pool_size + self.max_overflow,
-            max_inactive_connection_lifetime=self.idle_seconds,
-            # The server's limit does not end a statement whose answer never arrives.
-            command_timeout=self.statement_timeout_seconds + _GRACE_SECONDS if self.statement_timeout_seconds else None,
-            # Else a connection is closed after so many, at the end of a request and at its expense (see Lease).
-            max_queries=sys.maxsize,
-            timeout=max(self.connect_timeout_seconds, 1.0),
-            connection_class=PooledConnection,
-            server_settings=settings,
-        )
-
     async def _look_around(self) -> None:
-        # As JSON, for older servers lack the column that names the provider.
-        [(version, collation, foldings)] = await self.fetch(
-            "SELECT current_setting('server_version_num')::int / 10000, "
-            "CASE to_jsonb(d)->>'datlocprovider' WHEN 'i' THEN 'ICU' WHEN 'b' THEN 'C' ELSE datcollate END, "
-            "ARRAY(SELECT collname::text FROM pg_collation WHERE collname = ANY($1)) "
-            "FROM pg_database d WHERE datname = current_database()",
-            _FOLDING_COLLATIONS,
-        )
-        if version < OLDEST:
-            raise Misconfigured(f"PostgreSQL {version} at {self.url.safe} is too old: {OLDEST} or newer is needed")
-        folding = next((name for name in _FOLDING_COLLATIONS if name in foldings), None)
-        self.dialect = PostgresDialect(
-            collation="" if collation in _CODE_POINT_COLLATIONS else ' COLLATE "C"',
-            folding=f' COLLATE "{folding}"' if folding else "",
-        )
+        [row] = await self.fetch(SURROUNDINGS, FOLDING_COLLATIONS)
+        self.dialect = dialect_of(row, self.url)
 
     async def stop(self) -> None:
         """Close the pool; connections still in use get a moment to finish."""
@@ -336,9 +283,3 @@ class PostgresEngine(Engine[Any]):
 
     async def prep_database(self) -> None:
         """Extensions are the operator's choice."""
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "it did not answer in time"
-    return str(error) or type(error).__name__

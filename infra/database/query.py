@@ -20,7 +20,8 @@ from domain.query import (
     Resource,
     Sort,
 )
-from infra.database.dialects import Dialect, fold_case
+from infra.database.dialects import Dialect
+from infra.database.sqlite_dialect import fold_case
 from infra.database.table import columns_of
 
 _COMPARE = {

@@ -14,7 +14,7 @@ from piccolo.querystring import QueryString
 
 from domain.errors import Misconfigured, Unavailable
 from infra.database.atomic import NO_BATCH, Atomic
-from infra.database.dialects import SQLITE, Dialect
+from infra.database.dialects import Dialect
 from infra.database.failures import translated
 from infra.database.pool_measures import MeasuredLock, MeasuredQueue, Pool, PoolMeasures
 from infra.database.sqlite_connection import (
@@ -25,6 +25,7 @@ from infra.database.sqlite_connection import (
     fetch,
     fetch_dicts,
 )
+from infra.database.sqlite_dialect import SQLITE
 from infra.database.transactions import Callback, CurrentTransaction, Transaction, on_commit, open_transaction
 
 OLDEST = (3, 35, 0)

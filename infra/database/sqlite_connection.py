@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from domain.errors import Unavailable
 from domain.wire import timestamp_text
-from infra.database.dialects import fold_case, number_text
 from infra.database.failures import RETRY
+from infra.database.sqlite_dialect import fold_case, number_text
 from infra.database.sqlite_thread import CallingThread
 
 _PRAGMAS = (

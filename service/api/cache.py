@@ -1,7 +1,5 @@
 """`/api/v1/system/cache`: what the cache of this process has been good for, and how to empty it."""
 
-from typing import Any
-
 import msgspec
 from litestar import Router, get, post
 from litestar.status_codes import HTTP_200_OK
@@ -13,22 +11,17 @@ from service.http.running import Running
 from service.managers.caching import Caching, RouteStats
 
 
-class RouteReport(RouteStats, kw_only=True):
-    """The counts of a route, and which part of its requests needed no work of their own."""
-
-    hit_rate: float | None = None
-
-
 class CacheReport(msgspec.Struct, kw_only=True):
     """The cache of the process that has answered; every process has one.
 
-    `tiers` are asked in this order. `computations` are those of the service's own code, `hit_rate` is theirs.
+    `tiers` are asked in this order. `computations` are those of the service's own code, `hit_rate` is theirs. `routes`
+    are counts of requests, and which part of them needed no work of its own.
     """
 
     tiers: dict[str, CacheStats]
     computations: ComputationStats
     hit_rate: float | None
-    routes: dict[str, RouteReport]
+    routes: dict[str, dict[str, float | None]]
 
 
 class Cleared(msgspec.Struct):
@@ -62,12 +55,8 @@ def cache_router(path: str, running: Running, tags: list[str]) -> Router:
     return Router(path=path, route_handlers=[report, clear], tags=tags)
 
 
-def _report(stats: RouteStats) -> RouteReport:
-    return RouteReport(**_members(stats), hit_rate=_rounded(stats.rate))
-
-
-def _members(stats: RouteStats) -> dict[str, Any]:
-    return {name: getattr(stats, name) for name in RouteStats.__struct_fields__}
+def _report(stats: RouteStats) -> dict[str, float | None]:
+    return {**msgspec.structs.asdict(stats), "hit_rate": _rounded(stats.hit_rate)}
 
 
 def _rounded(rate: float | None) -> float | None:

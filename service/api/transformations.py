@@ -164,5 +164,5 @@ def _view(transformations: Transformations, transformation: Transformation) -> T
 
 
 def _cache(use: RouteStats, ttl_seconds: float) -> CacheUse:
-    rate = None if use.rate is None else round(use.rate, 4)
+    rate = None if use.hit_rate is None else round(use.hit_rate, 4)
     return CacheUse(ttl_seconds=ttl_seconds, hit_rate=rate, **msgspec.structs.asdict(use))

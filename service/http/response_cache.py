@@ -6,9 +6,8 @@ from typing import Any, cast
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from domain.replies import (
-    canonical_query,
-)
+from domain.replies import canonical_query
+from service.http.assets import accepted_encodings
 from service.http.cached_exchange import CachedExchange
 from service.http.cached_routes import Asked, CachedRoutes
 from service.http.routing import ROUTE
@@ -17,6 +16,11 @@ from service.managers.caching import Caching
 _CREDENTIALS = (b"authorization", b"cookie")
 # Strings of a hostile length must not fill the memory: a server takes 64 KiB of them at most.
 _canonical = lru_cache(1_000)(canonical_query)
+
+
+@lru_cache(100)
+def _takes_gzip(accept_encoding: bytes) -> bool:
+    return "gzip" in accepted_encodings(accept_encoding.decode("latin-1"))
 
 
 class ResponseCache:
@@ -59,7 +63,7 @@ class ResponseCache:
             elif name == b"if-none-match":
                 asked.known = value
             elif name == b"accept-encoding":
-                asked.takes_gzip = b"gzip" in value
+                asked.takes_gzip = _takes_gzip(value)
             elif name == b"cache-control":
                 if b"no-store" in value:
                     return None

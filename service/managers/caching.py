@@ -3,41 +3,23 @@
 import time
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from domain.cache_options import CacheOptions
 from domain.caching import CacheStats, Generations, NearCache
-from domain.computations import ComputationStats, Entry, Freshness, Lifetime, Outcome, decode_entry
+from domain.computations import ComputationStats, Entry, Freshness, Lifetime, Outcomes, decode_entry
 from service.managers.computations import Computations
 
 
-class RouteStats(msgspec.Struct, kw_only=True):
-    """What has become of the requests to a route; each of them is one of these.
+class RouteStats(Outcomes, kw_only=True):
+    """What has become of the requests to a route.
 
     `hits` were answered from memory, `unmodified` by a 304; `bypassed` asked for it, or their reply is not kept.
     """
 
-    hits: int = 0
     unmodified: int = 0
-    misses: int = 0
-    coalesced: int = 0
-    stale: int = 0
-    bypassed: int = 0
-
-    def count(self, outcome: Outcome) -> None:
-        """Count a request that was not answered from memory at once."""
-        self.hits += outcome is Outcome.HIT
-        self.misses += outcome is Outcome.MISS
-        self.coalesced += outcome is Outcome.COALESCED
-        self.stale += outcome is Outcome.STALE
-        self.bypassed += outcome is Outcome.BYPASS
 
     @property
-    def rate(self) -> float | None:
-        """Which part needed no work of its own; None before the first."""
-        spared = self.hits + self.unmodified + self.coalesced + self.stale
-        asked = spared + self.misses
-        return spared / asked if asked else None
+    def spared(self) -> int:
+        return super().spared + self.unmodified
 
 
 class Caching:

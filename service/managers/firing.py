@@ -7,8 +7,8 @@ from datetime import datetime
 
 from domain.context import Context, acting_as
 from domain.errors import ServiceError, will_pass
-from domain.job_ports import ScheduleStore
 from domain.jobs import Job, JobState, NewJob
+from domain.schedule_ports import ScheduleStore
 from domain.schedules import Decision, Overlap, Plan, ScheduledTask, Tick, TickOutcome, decide, jitter, plan
 from domain.submissions import Submission, new_job
 from service.managers.jobs import Jobs, Submitted

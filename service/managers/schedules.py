@@ -7,9 +7,9 @@ import msgspec
 
 from domain.context import Context
 from domain.errors import FieldError, Invalid, InvalidBody
-from domain.job_ports import ScheduleStore
 from domain.ports import Repository
 from domain.query import Resource
+from domain.schedule_ports import ScheduleStore
 from domain.schedules import (
     BACKFILL,
     ScheduledTask,

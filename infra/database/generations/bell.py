@@ -65,9 +65,8 @@ class Bell:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
 
-    @property
-    def is_heard(self) -> bool:
-        """Whether every change of others is heard here before it is acknowledged. Who asks wants to hear."""
+    def hears(self) -> bool:
+        """Whether every change of others is heard here before it is acknowledged. Who asks is told from then on."""
         self._hearing.set()
         return time.monotonic() >= self._relied_on_from
 

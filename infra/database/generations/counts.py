@@ -24,12 +24,18 @@ class Counts(Table, tablename="millrace_generations", db=CURRENT_ENGINE):
 
 SELECT = "SELECT name, CAST(sum(generation) AS BIGINT) FROM millrace_generations GROUP BY name"
 
-_COUNT = """
-CREATE OR REPLACE FUNCTION millrace_count_change() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
+_POSTGRES_BUMP = """
     INSERT INTO millrace_generations AS counts (key, name, generation)
-    VALUES (TG_ARGV[0] || '/' || pg_backend_pid(), TG_ARGV[0], 1)
-    ON CONFLICT (key) DO UPDATE SET generation = counts.generation + 1;
+    VALUES ({name} || '/' || pg_backend_pid(), {name}, 1)
+    ON CONFLICT (key) DO UPDATE SET generation = counts.generation + 1
+"""
+_SQLITE_BUMP = """
+    INSERT INTO millrace_generations (key, name, generation) VALUES (?1, ?1, 1)
+    ON CONFLICT (key) DO UPDATE SET generation = generation + 1
+"""
+_COUNT = f"""
+CREATE OR REPLACE FUNCTION millrace_count_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN {_POSTGRES_BUMP.format(name="TG_ARGV[0]")};
     RETURN NULL;
 END $$
 """
@@ -70,11 +76,7 @@ async def watch(engine: DatabaseEngine, tables: Sequence[type[Table]]) -> list[s
                 f"FOR EACH STATEMENT EXECUTE FUNCTION millrace_count_change('{name}')"
             )
         else:
-            await engine.execute(
-                "INSERT INTO millrace_generations (key, name, generation) VALUES (?1, ?1, 1) "
-                "ON CONFLICT (key) DO UPDATE SET generation = generation + 1",
-                name,
-            )
+            await bump(engine, [name])
             for event in _EVENTS:
                 await engine.execute(
                     f'CREATE TRIGGER IF NOT EXISTS "{_sqlite_name(name, event)}" AFTER {event} ON {where} BEGIN '
@@ -113,20 +115,9 @@ async def fold(engine: PostgresEngine) -> None:
 
 async def bump(engine: DatabaseEngine, names: Sequence[str]) -> None:
     """Count a change of what is behind these names by hand."""
+    sql = _POSTGRES_BUMP.format(name="$1::text") if isinstance(engine, PostgresEngine) else _SQLITE_BUMP
     for name in sorted(set(names)):
-        if isinstance(engine, PostgresEngine):
-            await engine.execute(
-                "INSERT INTO millrace_generations AS counts (key, name, generation) "
-                "VALUES ($1 || '/' || pg_backend_pid(), $1, 1) "
-                "ON CONFLICT (key) DO UPDATE SET generation = counts.generation + 1",
-                name,
-            )
-        else:
-            await engine.execute(
-                "INSERT INTO millrace_generations (key, name, generation) VALUES (?1, ?1, 1) "
-                "ON CONFLICT (key) DO UPDATE SET generation = generation + 1",
-                name,
-            )
+        await engine.execute(sql, name)
 
 
 def _sqlite_name(table: str, event: str) -> str:

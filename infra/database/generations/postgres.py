@@ -66,7 +66,7 @@ class PostgresGenerations:
     async def _read(self) -> dict[str, int]:
         changes, began = self._changes, time.monotonic()
         counts = dict(await self._engine.fetch(SELECT))
-        if changes == self._changes and self._bell.is_heard:
+        if changes == self._changes and self._bell.hears():
             self._counts, self._certain_until = counts, began + self._lease_seconds
         return counts
 

@@ -176,7 +176,7 @@ async def test_whoever_is_cut_off_asks_again(postgres_url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'millrace cache%'"
         )
         async with asyncio.timeout(0.5):
-            while isinstance(other, PostgresGenerations) and other._bell.is_heard:  # noqa: ASYNC110 - it tells nobody
+            while isinstance(other, PostgresGenerations) and other._bell.hears():  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.01)
         await repository.insert(Item(name="a"))
         await mine.current(["items"])

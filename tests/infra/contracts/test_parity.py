@@ -25,9 +25,9 @@ from domain.query import (
     Sort,
     Whole,
 )
-from infra.database.dialects import fold_case
 from infra.database.postgres import PostgresEngine
 from infra.database.repository import PiccoloRepository
+from infra.database.sqlite_dialect import fold_case
 from tests.infra.contracts.databases import BOUNDED, TEXTS, choices, decoded, ids, items, refill, some_items, some_text
 from tests.infra.contracts.oracle import answer, plain, values
 from tests.sample import ITEMS, Item

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from domain.errors import Conflict, Misconfigured, Unavailable
-from infra.database import postgres as engine_module
+from infra.database import postgres_opening as engine_module
 from infra.database.postgres import PostgresEngine
 from infra.database.url import PostgresUrl
 from tests.infra.database.engines import add, numbers, opened, with_numbers

@@ -185,6 +185,8 @@ async def test_long_replies_are_packed_for_those_who_can_unpack_them(client: htt
     assert "content-encoding" not in plain.headers
     assert packed.headers["content-encoding"] == "gzip"
     assert packed.content == plain.content
+    for unwanted in ("gzip;q=0", "br, *;q=0", "not-gzip"):
+        assert "content-encoding" not in (await client.get(ITEMS, headers={"Accept-Encoding": unwanted})).headers
     assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) / 2
     made = await create(client, note="y" * 5000)
     url = f"{ITEMS}/{made['id']}"
