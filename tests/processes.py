@@ -1,12 +1,13 @@
 """Runs `millrace` as a process of its own, and takes care that it never outlives its test."""
 
+import codecs
 import os
 import re
-import selectors
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -62,28 +63,47 @@ class Serving:
         self.process = process
         self.output = ""
         self.url = ""
+        self._said = threading.Condition()
+        self._is_silent = False
+        # All the time: a service stands still as soon as nobody reads what it logs and the pipe is full.
+        self._reading = threading.Thread(target=self._read_all, daemon=True)
+        self._reading.start()
 
     def wait_until_started(self) -> None:
-        """Read what it says until it says where it runs."""
-        while not (found := _RUNNING.search(self.output)):
-            self._read()
+        """Wait until it says where it runs."""
+        self._wait_until(lambda: _RUNNING.search(self.output) is not None)
+        found = _RUNNING.search(self.output)
+        assert found is not None
         self.url = found[1]
 
     def wait_for(self, text: str) -> None:
-        """Read what it says until it has said `text`."""
-        while text not in self.output:
-            self._read()
+        """Wait until it has said `text`."""
+        self._wait_until(lambda: text in self.output)
 
-    def _read(self) -> None:
+    def _wait_until(self, is_said: Callable[[], bool]) -> None:
+        with self._said:
+            while not is_said():
+                if self._is_silent:
+                    raise AssertionError(f"it ended with {self.process.wait(PATIENCE_SECONDS)}:\n{self.output}")
+                if not self._said.wait(PATIENCE_SECONDS):
+                    raise AssertionError(f"it says nothing more:\n{self.output}")
+
+    def _read_all(self) -> None:
         assert self.process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.process.stdout, selectors.EVENT_READ)
-            if not selector.select(PATIENCE_SECONDS):
-                raise AssertionError(f"it says nothing more:\n{self.output}")
-        said = os.read(self.process.stdout.fileno(), 65536)
-        if not said:
-            raise AssertionError(f"it ended with {self.process.wait(PATIENCE_SECONDS)}:\n{self.output}")
-        self.output += said.decode()
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        is_open = True
+        while is_open:
+            said = os.read(self.process.stdout.fileno(), 65536)
+            is_open = bool(said)
+            with self._said:
+                self.output += decoder.decode(said, final=not is_open)
+                self._is_silent = not is_open
+                self._said.notify_all()
+
+    def finish_reading(self) -> None:
+        """Wait until everything it has said is in `output`, which is when nobody has its pipe any more."""
+        self._reading.join(PATIENCE_SECONDS)
+        assert not self._reading.is_alive(), "something that it has started still runs"
 
     def client(self) -> httpx.Client:
         """Somebody who talks to it."""
@@ -102,8 +122,8 @@ class Serving:
 
     def wait(self) -> int:
         """Wait for its end; returns the exit code."""
-        said, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
-        self.output += said.decode()
+        self.process.wait(PATIENCE_SECONDS)
+        self.finish_reading()
         # Whatever it has started is gone too, if not in the same instant.
         if self.process.returncode >= 0:
             eventually(lambda: not self.group())
@@ -143,6 +163,7 @@ def launched(
         for number in serving.group():
             os.kill(number, signal.SIGKILL)
         process.wait()
+        serving.finish_reading()
         assert process.stdout is not None
         process.stdout.close()
         if "http" in vars(serving):

@@ -1,14 +1,11 @@
 """`millrace mlproject run`: a directory is served as it is."""
 
-import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.processes import ROOT
+from tests.processes import launched
 from tests.service.api.model_service import SCRIPTS
 from tests.service.cli.conftest import Command
 
@@ -28,21 +25,12 @@ def test_a_directory_is_served_and_works(tmp_path: Path, run: Command) -> None:
     folder = tmp_path / "project"
     shutil.copytree(SCRIPTS, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "MLproject").write_text(PROJECT.replace("PYTHON", sys.executable))
-    command = [sys.executable, "-m", "service.cli", "mlproject", "run", str(folder), "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        assert process.stdout is not None
-        found = next(line for line in process.stdout if "Uvicorn running on" in line)
-        url = re.search(r"http://[\d.:]+", found)
-        assert url is not None
-        said = run("test", "--url", url[0], "--rows", "30", "--predict-rows", "15", "--verbose")
+    with launched("run", str(folder), "--port", "0", folder=tmp_path, command="mlproject") as service:
+        service.wait_until_started()
+        said = run("test", "--url", service.url, "--rows", "30", "--predict-rows", "15", "--verbose")
         assert "met mean_of_rain (mean-of-rain 1.0.0)" in said.out
         assert said.out.endswith("ALL TESTS PASSED\n")
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode in {0, 130}
+        assert service.end(signal.SIGINT) in {0, 130}
     # Nothing was written into it.
     assert sorted(file.name for file in folder.iterdir()) == ["MLproject", "predict.py", "train.py"]
 
