@@ -12,7 +12,8 @@ SOAK_SECONDS ?= 600
 # Tests wait more than they compute, so there are more of them at a time than a small machine has cores.
 PARALLEL ?= 4
 # The tests of a file share what they have started, and some of it ends in the reverse order of its beginning.
-SIDE_BY_SIDE := -n $(PARALLEL) --dist loadfile
+# Failures show as they come: a run that is ended from outside has then said what it knew.
+SIDE_BY_SIDE := -n $(PARALLEL) --dist loadfile --max-worker-restart 2 --instafail
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-header --no-annotate --quiet
 
