@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -147,10 +147,21 @@ def launched(
     *arguments: str, folder: Path, variables: Mapping[str, str] | None = None, command: str = "serve"
 ) -> Iterator[Serving]:
     """Start `millrace serve`, or another command, without waiting for it."""
-    process = subprocess.Popen(
+    with running(
         [sys.executable, "-m", "service.cli", command, *arguments],
+        folder=folder,
+        variables={"COLUMNS": "80", **(variables or {})},
+    ) as service:
+        yield service
+
+
+@contextmanager
+def running(command: Sequence[str], *, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[Serving]:
+    """Run a command that starts a service."""
+    process = subprocess.Popen(
+        command,
         cwd=folder,
-        env=environment({"PORT": "0", "COLUMNS": "80", **(variables or {})}),
+        env=environment({"PORT": "0", **(variables or {})}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.processes import ROOT, Serving, environment, eventually, millrace, serving
+from tests.processes import ROOT, Serving, eventually, millrace, running, serving
 
 ITEMS = "/api/v1/items"
 
@@ -155,26 +154,13 @@ def test_ctrl_c_below_make_and_a_shell_is_no_failure(folder: Path) -> None:
     command = shlex.join([sys.executable, "-m", "service.cli", "serve"])
     rules = f"run:\n\t@trap : INT; {command}; status=$$?; [ $$status -eq 130 ] || exit $$status\n"
     (folder / "Makefile").write_text(rules)
-    process = subprocess.Popen(
-        ["make", "run"],
-        cwd=folder,
-        env=environment({"PORT": "0"}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    service = Serving(process)
-    try:
+    with running(["make", "run"], folder=folder) as service:
         service.wait_until_started()
         assert httpx.post(f"{service.url}{ITEMS}", json={"name": "cup"}).status_code == 201
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(service.process.pid, signal.SIGINT)
         service.wait()
         assert "Traceback" not in service.output
         eventually(lambda: not service.group())
-    finally:
-        for number in service.group():
-            os.kill(number, signal.SIGKILL)
     with serving(folder=folder) as again, again.client() as client:
         assert names(client) == {"cup"}
 
