@@ -18,6 +18,9 @@ from infra.database.secrets import shared_secret
 from service.managers.caching import Caching
 from service.managers.computations import Computations
 
+# Most replies are made in less time than it takes to find out which process is to make them.
+_WORTH_A_TURN_SECONDS = 0.01
+
 
 class CacheDesign(msgspec.Struct, frozen=True, kw_only=True):
     """What is cached: replies made of these tables. `code` names the version of the service's own code."""
@@ -77,8 +80,7 @@ async def open_caching(
             from infra.cache.generations import MemoryGenerations
 
             generations = MemoryGenerations()
-        # Replies take no locks: a query of the database takes about as long as it would to get one.
-        replies = Computations(near, generations)
+        replies = Computations(near, generations, locks, least_seconds=_WORTH_A_TURN_SECONDS)
         computations = Computations(own, generations, locks, prefix="own:")
         for one in (replies, computations):
             stack.push_async_callback(one.close)

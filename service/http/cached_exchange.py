@@ -103,7 +103,12 @@ class CachedExchange:
     async def _look_up(self, tag: bytes) -> None:
         try:
             found = await self._caching.replies.look_up(
-                self._key, self._load, kind=bytes, lifetime=self._lifetime, tags=self._route.names
+                self._key,
+                self._load,
+                kind=bytes,
+                lifetime=self._lifetime,
+                tags=self._route.names,
+                group=self._route.template,
             )
         except _NotKept as error:
             if error.exchange is not self:

@@ -26,7 +26,7 @@ from domain.computations import (
 )
 from domain.errors import Unavailable
 from service.managers.flights import Flights
-from service.managers.turns import Turns
+from service.managers.turns import Turns, Worth
 
 ResultT = TypeVar("ResultT")
 Load = Callable[[], Awaitable[Any]]
@@ -41,19 +41,25 @@ _GIVEN_AWAY = {Freshness.FRESH, Freshness.EARLY, Freshness.STALE}
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked for: how it is computed, what type it has, and how long it is good."""
+    """What is asked for: how it is computed, what type it has, and how long it is good.
+
+    `work` names the computation whatever its data is, and `group` all those that are like it.
+    """
 
     key: str
     load: Load
     kind: Any
     lifetime: Lifetime
+    work: str
+    group: str
 
 
 class Computations:
     """Keeps results in `cache` under their key and the generations of their tags, and computes what is not there.
 
-    `locks` are those between processes, where there are several; `prefix` keeps keys apart from those of others in
-    the same cache. In a transaction nothing is kept, nor is anything that is kept given away.
+    `locks` are those between processes, where there are several; work that takes less than `least_seconds` does not
+    wait for them. `prefix` keeps keys apart from those of others in the same cache. In a transaction nothing is kept,
+    nor is anything that is kept given away.
     """
 
     def __init__(
@@ -66,10 +72,12 @@ class Computations:
         clock: Callable[[], float] = time.time,
         most_wait_seconds: float = 10.0,
         lock_seconds: float = 5.0,
+        least_seconds: float = 0.0,
     ) -> None:
         self._cache = cache
         self._generations = generations
         self._turns = Turns(locks, most_wait_seconds=most_wait_seconds, lock_seconds=lock_seconds) if locks else None
+        self._worth = Worth(least_seconds)
         self._prefix = prefix
         self._clock = clock
         self._flights: Flights[tuple[Entry, Outcome] | None] = Flights()
@@ -103,27 +111,28 @@ class Computations:
         return (await self.look_up(key, load, kind=returns, lifetime=Lifetime(**seconds), tags=tags)).value
 
     async def look_up(
-        self, key: str, load: Load, *, kind: Any = Any, lifetime: Lifetime, tags: Sequence[str] = ()
+        self, key: str, load: Load, *, kind: Any = Any, lifetime: Lifetime, tags: Sequence[str] = (), group: str = ""
     ) -> Answer[Any]:
-        """The same, with where it has come from."""
+        """The same, with where it has come from. Computations of one `group` take about the same time."""
         lifetime.check()
         key = self._prefix + key
         names = (*checked_tags(tags), EVERYTHING)
         # Before anything is read: what changes from now on has another generation.
         generations = self._generations.known(names)
+        question = partial(Question, load=load, kind=kind, lifetime=lifetime, work=key, group=group)
         if generations is None:
             try:
                 generations = await self._generations.current(names)
             except Unavailable:
                 if not tags:
                     # It depends on nothing that could have changed.
-                    return await self._answered(Question(full_key(key, kind, _UNKNOWN), load, kind, lifetime))
-                return await self._without_generations(Question(key, load, kind, lifetime), names)
+                    return await self._answered(question(full_key(key, kind, _UNKNOWN)))
+                return await self._without_generations(question(key), names)
             if generations is None:
-                return await self._bypass(load, kind)
+                return await self._bypass(question(key))
         if lifetime.stale_if_error_seconds:
             self._remember(names, generations)
-        return await self._answered(Question(full_key(key, kind, generations), load, kind, lifetime))
+        return await self._answered(question(full_key(key, kind, generations)))
 
     async def invalidate(self, *tags: str) -> None:
         """Have everything with one of these tags computed again, in all processes; part of the current transaction."""
@@ -161,7 +170,7 @@ class Computations:
 
     async def _compute(self, question: Question, old: Entry | None, *, is_urgent: bool) -> tuple[Entry, Outcome] | None:
         """The entry, computed here or by another process; None for work that can be left to that."""
-        if self._turns is None:
+        if self._turns is None or not self._worth.is_given(question.group, question.work):
             return await self._load(question, old)
         good = {Freshness.FRESH, Freshness.EARLY} if is_urgent else {Freshness.FRESH}
 
@@ -172,12 +181,12 @@ class Computations:
         async with self._turns.turn(question.key, look, is_urgent=is_urgent) as turn:
             if turn.found is not None:
                 return turn.found, Outcome.COALESCED if turn.has_waited else Outcome.HIT
-            return await self._load(question, old) if turn.is_ours else None
+            return await self._load(question, old, is_awaited=True) if turn.is_ours else None
 
-    async def _load(self, question: Question, old: Entry | None) -> tuple[Entry, Outcome]:
+    async def _load(self, question: Question, old: Entry | None, *, is_awaited: bool = False) -> tuple[Entry, Outcome]:
         lifetime, started = question.lifetime, time.perf_counter()
         try:
-            payload = await self._loaded(question.load, question.kind)
+            payload = await self._loaded(question)
         except Unavailable:
             if old is None or self._freshness(old, lifetime) is Freshness.DEAD:
                 raise
@@ -185,39 +194,41 @@ class Computations:
         now, seconds = self._clock(), lifetime.fresh_seconds(payload is None)
         seconds *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - nothing to guess here
         entry = Entry(payload, now, now + seconds, time.perf_counter() - started)
-        if seconds:
-            await self._keep(question.key, entry.encode(), seconds + lifetime.stale_seconds)
+        if not seconds:
+            return entry, Outcome.MISS
+        data, kept_seconds = entry.encode(), seconds + lifetime.stale_seconds
+        if is_awaited:
+            # Whoever gets the lock next looks for it in the shared cache.
+            await self._cache.set(question.key, data, ttl_seconds=kept_seconds)
+        else:
+            self._cache.set_now(question.key, data, ttl_seconds=kept_seconds)
         return entry, Outcome.MISS
 
-    async def _keep(self, key: str, data: bytes, seconds: float) -> None:
-        if self._turns is None:
-            self._cache.set_now(key, data, ttl_seconds=seconds)
-        else:
-            # Whoever gets the lock next looks for it in the shared cache.
-            await self._cache.set(key, data, ttl_seconds=seconds)
-
-    async def _loaded(self, load: Load, kind: Any) -> bytes | None:
+    async def _loaded(self, question: Question) -> bytes | None:
         started = time.perf_counter()
         self.stats.loads += 1
         try:
-            payload = encoded(await load(), kind)
+            payload = encoded(await question.load(), question.kind)
             # What it is not said to be must not be kept.
-            decoded(payload, kind)
-            return payload
+            decoded(payload, question.kind)
         except Exception:
             self.stats.errors += 1
+            self._worth.failed(question.work)
             raise
         finally:
-            self.stats.load_seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.stats.load_seconds += seconds
+        self._worth.took(question.group, question.work, seconds)
+        return payload
 
-    async def _bypass(self, load: Load, kind: Any) -> Answer[Any]:
+    async def _bypass(self, question: Question) -> Answer[Any]:
         now = self._clock()
-        return self._answer(Entry(await self._loaded(load, kind), now, now), kind, Outcome.BYPASS)
+        return self._answer(Entry(await self._loaded(question), now, now), question.kind, Outcome.BYPASS)
 
     async def _without_generations(self, question: Question, names: tuple[str, ...]) -> Answer[Any]:
         """Nobody can say what is good: compute it, or else take what was good when that could last be said."""
         try:
-            return await self._bypass(question.load, question.kind)
+            return await self._bypass(question)
         except Unavailable:
             generations, is_wanted = self._remembered.get(names), question.lifetime.stale_if_error_seconds > 0
             if generations is None or not is_wanted:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
@@ -15,6 +16,9 @@ FoundT = TypeVar("FoundT")
 # How long the first look of somebody who waits is away, and the longest.
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.02, 0.25
 
+# Of how much work it is remembered how long it took, and of how many times of each kind.
+MOST_REMEMBERED, TIMES = 1_000, 8
+
 
 class Turn(msgspec.Struct, Generic[FoundT], frozen=True):
     """What was `found`; without it, whether the work `is_ours` to do."""
@@ -22,6 +26,44 @@ class Turn(msgspec.Struct, Generic[FoundT], frozen=True):
     found: FoundT | None = None
     is_ours: bool = False
     has_waited: bool = False
+
+
+class Worth:
+    """Which work is worth a turn: what takes `least_seconds`, which is more than a turn costs; with 0 all is.
+
+    Work that was done before is judged by the last time; any other by work of its kind, and without any it is worth
+    one. Of several times of a kind the least counts: in the others something else was waited for as well.
+    """
+
+    def __init__(self, least_seconds: float) -> None:
+        self._least_seconds = least_seconds
+        self._work: dict[str, bool] = {}
+        self._kinds: dict[str, deque[float]] = {}
+
+    def is_given(self, kind: str, work: str) -> bool:
+        """Whether this work is."""
+        if not self._least_seconds:
+            return True
+        found = self._work.get(work)
+        if found is None:
+            times = self._kinds.get(kind)
+            return times is None or min(times) >= self._least_seconds
+        return found
+
+    def took(self, kind: str, work: str, seconds: float) -> None:
+        """Remember that it was done."""
+        self._remember(work, is_worth=seconds >= self._least_seconds)
+        self._kinds.setdefault(kind, deque(maxlen=TIMES)).append(seconds)
+
+    def failed(self, work: str) -> None:
+        """Remember that nothing came of it that others could use: they need not wait the next time."""
+        self._remember(work, is_worth=False)
+
+    def _remember(self, work: str, *, is_worth: bool) -> None:
+        self._work.pop(work, None)
+        self._work[work] = is_worth
+        if len(self._work) > MOST_REMEMBERED:
+            del self._work[next(iter(self._work))]
 
 
 class Turns:

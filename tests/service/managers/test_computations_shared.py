@@ -6,7 +6,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -16,8 +16,11 @@ from redis.asyncio import Redis
 
 from domain.computations import Lifetime, Outcome
 from domain.redis_url import parse_redis_url
+from infra.cache.generations import MemoryGenerations
 from infra.cache.link import RedisLink
+from infra.cache.memory import InMemoryCache
 from infra.cache.redis import RedisCache, RedisLocks
+from infra.cache.tiers import TieredCache
 from service.managers.computations import Computations
 from tests.servers import redis
 from tests.service.managers.stampede import shared
@@ -114,6 +117,44 @@ async def test_whoever_has_waited_long_enough_computes_by_himself(redis_url: str
         assert await impatient.get_or_load("a", work, ttl_seconds=60) == "soon"
         gate.set()
         assert await waiting == "late"
+
+
+async def test_work_that_takes_less_time_than_it_is_worth_asks_for_no_lock(redis_url: str, namespace: str) -> None:
+    taken = []
+
+    class Counted(RedisLocks):
+        async def take(self, key: str, *, seconds: float) -> str | None:
+            taken.append(key)
+            return await super().take(key, seconds=seconds)
+
+    async def quick() -> int:
+        return 1
+
+    async def slow() -> int:
+        await asyncio.sleep(0.25)
+        return 1
+
+    async with linked(redis_url) as link:
+        cache = RedisCache(link, namespace=namespace)
+        cached = Computations(
+            TieredCache(InMemoryCache(), cache),
+            MemoryGenerations(),
+            Counted(link, namespace=namespace),
+            least_seconds=0.2,
+        )
+
+        async def ask(name: str, work: Callable[[], Awaitable[int]]) -> None:
+            await cached.look_up(name, work, kind=int, lifetime=Lifetime(ttl_seconds=60), tags=["a"], group=name[:4])
+
+        # Nothing is known of the first of a group, and the second is judged by it.
+        for name, work in (("fast1", quick), ("fast2", quick), ("slow1", slow), ("slow2", slow)):
+            await ask(name, work)
+        assert [key[:5] for key in taken] == ["fast1", "slow1", "slow2"]
+        await cached.invalidate("a")
+        for name, work in (("fast1", quick), ("slow1", slow)):
+            await ask(name, work)
+        assert [key[:5] for key in taken[3:]] == ["slow1"]
+        await cached.close()
 
 
 async def test_a_lock_is_given_back_only_by_who_took_it(redis_url: str, namespace: str) -> None:
