@@ -135,14 +135,16 @@ class Bell:
             self._echo.clear()
             self._send(f"echo {self.id}")
             # A pooler between us and the server may accept LISTEN and never say a word.
-            await asyncio.wait_for(self._echo.wait(), _ECHO_SECONDS)
+            async with asyncio.timeout(_ECHO_SECONDS):
+                await self._echo.wait()
             if self._hearing.is_set() and not is_named:
                 async with self._using:
                     await connection.execute(f"SET application_name = '{_HEARER}{self.id}'")
                 is_named = True
                 self._relied_on_from = time.monotonic() + 2 * self._lease_seconds
             with suppress(TimeoutError):
-                await asyncio.wait_for((ended if is_named else self._hearing).wait(), _CHECK_SECONDS)
+                async with asyncio.timeout(_CHECK_SECONDS):
+                    await (ended if is_named else self._hearing).wait()
 
     def _on_notify(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
         match payload.split():

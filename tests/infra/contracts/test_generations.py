@@ -169,6 +169,21 @@ async def test_those_that_are_deaf_hold_up_a_change_for_a_lease_and_no_longer(po
         assert time.monotonic() - began < 2 * LEASE + 1
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_it_ends_also_in_the_moment_in_which_it_is_first_asked(postgres_url: str, steps: int) -> None:
+    async with (
+        watched(postgres_url) as repository,
+        asyncio.timeout(20),
+        open_generations(repository.engine, ["items"], lease_seconds=LEASE) as known,
+    ):
+        assert isinstance(known, PostgresGenerations)
+        await known._bell._echo.wait()
+        await asyncio.sleep(0.05)
+        await known.current(["items"])
+        for _ in range(steps):
+            await asyncio.sleep(0)
+
+
 async def test_whoever_is_cut_off_asks_again(postgres_url: str) -> None:
     async with several(postgres_url, 2) as (repository, (mine, other)):
         await certain(other)
