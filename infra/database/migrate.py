@@ -3,6 +3,7 @@ processes start at the same time."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
@@ -13,7 +14,7 @@ from piccolo.apps.migrations.tables import Migration
 from domain.errors import Invalid, Misconfigured, ServiceError, Unavailable
 from infra.database.current import use_engine
 from infra.database.engine import DatabaseEngine
-from infra.database.generations.counts import unwatched, watch
+from infra.database.generations.counts import counting, unwatched, watch
 from infra.database.migration_files import description_of, manager_of, modules_of
 from infra.database.piccolo_environment import MigrationApp, piccolo_environment, quietly
 from infra.database.postgres import PostgresEngine
@@ -131,20 +132,23 @@ async def plan(engine: DatabaseEngine, apps: Sequence[MigrationApp]) -> list[str
                     for column in drift.missing_columns
                     for ddl in column._meta.table.alter().add_column(column._meta.name, column).ddl
                 ]
-                continue
-            for id, module in modules_of(app).items():
-                if (app.name, id) in applied:
-                    continue
-                # In a transaction, for a migration that acts instead of telling what to do is refused and undone.
-                async with engine.transaction():
-                    manager = await manager_of(module)
-                if await _is_adoptable(engine, app, manager):
-                    statements.append(f"-- {app.name}: {id} {description_of(module)} (only recorded)")
-                else:
-                    manager.preview = True
-                    printed = await quietly(manager.run())
-                    statements += [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
+            else:
+                new = {id: module for id, module in modules_of(app).items() if (app.name, id) not in applied}
+                for id, module in new.items():
+                    statements += await _planned(engine, app, id, module)
+            statements += [f"{dedent(sql).strip()};" for sql in counting(engine, await unwatched(engine, app.watched))]
     return statements
+
+
+async def _planned(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:
+    # In a transaction, for a migration that acts instead of telling what to do is refused and undone.
+    async with engine.transaction():
+        manager = await manager_of(module)
+    if await _is_adoptable(engine, app, manager):
+        return [f"-- {app.name}: {id} {description_of(module)} (only recorded)"]
+    manager.preview = True
+    printed = await quietly(manager.run())
+    return [line.strip() for line in printed.splitlines() if line.strip().endswith(";")]
 
 
 async def _run_once(engine: DatabaseEngine, app: MigrationApp, id: str, module: ModuleType) -> list[str]:

@@ -64,26 +64,33 @@ async def watch(engine: DatabaseEngine, tables: Sequence[type[Table]]) -> list[s
 
     Belongs into a transaction that one process at a time is in.
     """
-    done = []
+    new = await unwatched(engine, tables)
+    for statement in counting(engine, new):
+        await engine.execute(statement)
+    return [f"counting the changes of {name}" for name in tables_named(new)]
+
+
+def counting(engine: DatabaseEngine, tables: Sequence[type[Table]]) -> list[str]:
+    """The statements that have the database count the changes of these tables."""
+    statements = []
     if tables and isinstance(engine, PostgresEngine):
-        await engine.execute(_COUNT)
-    for table in await unwatched(engine, tables):
+        statements.append(_COUNT)
+    for table in tables:
         name = table._meta.tablename
         where = table._meta.get_formatted_tablename()
         if isinstance(engine, PostgresEngine):
-            await engine.execute(
+            statements.append(
                 f"CREATE TRIGGER millrace_generation AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {where} "
                 f"FOR EACH STATEMENT EXECUTE FUNCTION millrace_count_change('{name}')"
             )
         else:
-            await bump(engine, [name])
-            for event in _EVENTS:
-                await engine.execute(
-                    f'CREATE TRIGGER IF NOT EXISTS "{_sqlite_name(name, event)}" AFTER {event} ON {where} BEGIN '
-                    f"UPDATE millrace_generations SET generation = generation + 1 WHERE key = '{name}'; END"
-                )
-        done.append(f"counting the changes of {name}")
-    return done
+            statements.append(_SQLITE_BUMP.replace("?1", f"'{name}'"))
+            statements += [
+                f'CREATE TRIGGER IF NOT EXISTS "{_sqlite_name(name, event)}" AFTER {event} ON {where} BEGIN '
+                f"UPDATE millrace_generations SET generation = generation + 1 WHERE key = '{name}'; END"
+                for event in _EVENTS
+            ]
+    return statements
 
 
 async def unwatched(engine: DatabaseEngine, tables: Sequence[type[Table]]) -> list[type[Table]]:

@@ -18,6 +18,7 @@ from domain.errors import Invalid, Misconfigured, Unavailable
 from infra.database import migrate
 from infra.database.current import CURRENT_ENGINE
 from infra.database.engine import DatabaseEngine
+from infra.database.generations.counts import unwatched
 from infra.database.migrate import Step, down, plan, status, up
 from infra.database.migration_files import new
 from infra.database.piccolo_app import PRODUCT
@@ -98,6 +99,19 @@ async def test_a_migration_is_written_applied_and_undone(engine: DatabaseEngine,
     assert await tables_of(engine, Secrets) == [False]
     with pytest.raises(Invalid, match="no migration to undo"):
         await down(engine, apps)
+
+
+async def test_a_plan_says_that_changes_are_counted_and_how(engine: DatabaseEngine) -> None:
+    table = things(name=Varchar(length=5))
+    watched = MigrationApp(name="my-service", tables=(table,), watched=(table,))
+    await up(engine, [PRODUCT])
+    statements = await plan(engine, [PRODUCT, watched])
+    assert any("CREATE TRIGGER" in statement for statement in statements)
+    assert await unwatched(engine, [table]) == [table]
+    for statement in statements:
+        await engine.execute(statement)
+    assert await unwatched(engine, [table]) == []
+    assert await plan(engine, [PRODUCT, watched]) == await up(engine, [PRODUCT, watched]) == []
 
 
 async def test_undoing_does_not_drop_a_table_with_rows_unless_told_to(engine: DatabaseEngine, tmp_path: Path) -> None:
