@@ -108,11 +108,12 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, json: object =
 
 async def _watched(pid: int, counter: Counter, deadline: float) -> AsyncIterator[Sample]:
     while time.monotonic() < deadline:
-        yield Sample(counter.stories * REQUESTS_PER_STORY, _own_mebibytes(pid), _open_files(pid))
+        yield Sample(counter.stories * REQUESTS_PER_STORY, own_mebibytes(pid), _open_files(pid))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
-def _own_mebibytes(pid: int) -> float:
+def own_mebibytes(pid: int) -> float:
+    """The MiB of memory that are a process's own."""
     # The pages of a database file are the system's, which gives them to whoever reads it.
     found = re.search(r"RssAnon:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found is not None

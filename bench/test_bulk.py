@@ -15,13 +15,15 @@ import pytest
 
 from bench import budgets
 from bench.accounts import Role
-from bench.conftest import serving
 from bench.limit import COLUMNS
 from bench.load import load, reply
+from bench.load.lines import send_lines
 from bench.operations import OPERATIONS, USERS, post
 from bench.results import Figure
 from bench.server import service
+from bench.soak import own_mebibytes
 from bench.test_jobs import hold
+from bench.workers import served
 from domain.entity import new_id, now_utc
 from tests.sample import serving as connected
 from tests.servers import PostgresServer, postgres
@@ -30,11 +32,12 @@ _numbers = itertools.count(1)
 
 
 class Side(NamedTuple):
-    """A service on a database of its own, and the URL of that."""
+    """A service on a database of its own, the URL of that, and its process."""
 
     where: str
     port: int
     url: str
+    pid: int
 
 
 @pytest.fixture(scope="module", params=["postgresql", "sqlite"])
@@ -45,8 +48,8 @@ def side(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     else:
         server: PostgresServer = request.getfixturevalue("postgres_server")
         url = server.create_database(f"bench_{uuid4().hex}")
-    with serving("service", url) as port:
-        yield Side(request.param, port, url)
+    with served("service", url) as (port, pid):
+        yield Side(request.param, port, url, pid)
 
 
 @pytest.fixture
@@ -61,8 +64,8 @@ async def copy(side: Side) -> AsyncIterator[Callable[[Sequence[tuple[Any, ...]]]
     await connection.close()
 
 
-def people() -> list[dict[str, Any]]:
-    """A thousand users who are not there yet."""
+def people(count: int = budgets.BULK_ITEMS) -> list[dict[str, Any]]:
+    """Users who are not there yet."""
     return [
         {
             "name": f"User number {number:04}",
@@ -72,7 +75,7 @@ def people() -> list[dict[str, Any]]:
             "age": 18 + number % 60,
             "tags": ["early", f"group-{number % 7}"],
         }
-        for number in itertools.islice(_numbers, budgets.BULK_ITEMS)
+        for number in itertools.islice(_numbers, count)
     ]
 
 
@@ -86,12 +89,12 @@ def request() -> bytes:
     return post(f"{USERS}/$bulk", json.dumps(created(people())).encode())
 
 
-def records() -> list[tuple[Any, ...]]:
+def records(count: int = budgets.BULK_ITEMS) -> list[tuple[Any, ...]]:
     """The same as COPY takes it."""
     now = now_utc()
     return [
         (new_id(), now, now, one["tags"], one["name"], one["email"], one["role"], one["is_active"], one["age"], None)
-        for one in people()
+        for one in people(count)
     ]
 
 
@@ -106,9 +109,9 @@ def posted(port: int) -> float:
     return load(port, OPERATIONS["post"]([]), connections=1, seconds=budgets.BULK_POSTS_SECONDS).rate
 
 
-async def copied(copy: Callable[[Sequence[tuple[Any, ...]]], Any]) -> float:
+async def copied(copy: Callable[[Sequence[tuple[Any, ...]]], Any], count: int = budgets.BULK_ITEMS) -> float:
     """The seconds of one COPY."""
-    rows = records()
+    rows = records(count)
     started = time.perf_counter()
     await copy(rows)
     return time.perf_counter() - started
@@ -142,6 +145,60 @@ async def test_a_thousand_changes_take_little_more_than_writing_their_rows(
         if copy is not None:
             ratio = median(ours / bare for ours, bare in zip(bulk, copies, strict=True))
             figures.append(Figure(budgets.BULK_AGAINST_COPY, ratio, f"COPY {median(copies) * 1000:.1f} ms"))
+        return figures
+
+    await hold(measure)
+
+
+def lines(count: int) -> list[bytes]:
+    """Lines that store users, as they go over the wire."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    everybody = [f'{{"op":"create","data":{encode(person)}}}\n'.encode() for person in people(count)]
+    return [b"".join(everybody[at : at + 500]) for at in range(0, count, 500)]
+
+
+async def streamed(side: Side, chunks: Sequence[bytes], count: int) -> float:
+    """The seconds of one request of lines."""
+    started = time.perf_counter()
+    summary = await send_lines(side.port, f"{USERS}/$bulk?mode=partial", chunks)
+    assert (summary["total"], summary["succeeded"]) == (count, count)
+    return time.perf_counter() - started
+
+
+async def test_lines_take_no_longer_than_as_many_items_in_requests_and_no_more_memory(
+    side: Side, copy: Callable[[Sequence[tuple[Any, ...]]], Any] | None
+) -> None:
+    where, count = side.where, budgets.LINES
+
+    async def most_memory(work: asyncio.Task[float]) -> float:
+        most = own_mebibytes(side.pid)
+        while not work.done():
+            await asyncio.wait([work], timeout=0.02)
+            most = max(most, own_mebibytes(side.pid))
+        await work
+        return most
+
+    async def measure() -> Sequence[Figure]:
+        rounds = []
+        for number in range(1 + budgets.LINES_ROUNDS):
+            chunks = lines(count)
+            streaming = asyncio.create_task(streamed(side, chunks, count))
+            before = await most_memory(streaming)
+            requests = [await asyncio.to_thread(asked, side.port) for _ in range(count // budgets.BULK_ITEMS)]
+            copy_seconds = await copied(copy, count) if copy is not None else 0.0
+            if number:
+                rounds.append((await streaming, sum(requests), copy_seconds))
+        chunks = lines(budgets.MORE_LINES)
+        after = await most_memory(asyncio.create_task(streamed(side, chunks, budgets.MORE_LINES)))
+        seconds = median(ours for ours, _, _ in rounds)
+        beside = f"{count / seconds:,.0f} lines/s"
+        figures = [
+            Figure(budgets.LINES_AGAINST_BULK[where], median(ours / theirs for ours, theirs, _ in rounds), beside),
+            Figure(budgets.LINES_MEMORY[where], after - before, f"{before:.0f} to {after:.0f} MiB"),
+        ]
+        if copy is not None:
+            ratio = median(ours / bare for ours, _, bare in rounds)
+            figures.append(Figure(budgets.LINES_AGAINST_COPY, ratio, f"{beside}, COPY {count / seconds * ratio:,.0f}"))
         return figures
 
     await hold(measure)
