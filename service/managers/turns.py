@@ -104,14 +104,17 @@ class Turns:
 
     @asynccontextmanager
     async def _held(self, key: str, token: str) -> AsyncIterator[None]:
-        keeping = asyncio.create_task(self._keep(key, token))
+        over = asyncio.Event()
+        keeping = asyncio.create_task(self._keep(key, token, over))
         try:
             yield
         finally:
+            # Before Python 3.12 the Redis client now and then loses a cancellation.
+            over.set()
             keeping.cancel()
             await self._locks.release(key, token)
 
-    async def _keep(self, key: str, token: str) -> None:
-        while True:
+    async def _keep(self, key: str, token: str, over: asyncio.Event) -> None:
+        while not over.is_set():
             await asyncio.sleep(self._lock_seconds / 3)
             await self._locks.extend(key, token, seconds=self._lock_seconds)

@@ -1,6 +1,8 @@
-"""Which work waits for its turn among processes."""
+"""Which work waits for its turn among processes, and that nobody holds one who is through with it."""
 
-from service.managers.turns import MOST_REMEMBERED, TIMES, Worth
+import asyncio
+
+from service.managers.turns import MOST_REMEMBERED, TIMES, Turns, Worth
 
 
 def test_what_was_never_done_is_worth_a_turn() -> None:
@@ -49,3 +51,41 @@ def test_what_is_remembered_has_a_limit() -> None:
     for number in range(MOST_REMEMBERED * 2):
         worth.took("items", str(number), 0.002)
     assert len(worth._work) == MOST_REMEMBERED
+
+
+class Lossy:
+    """Locks of a client that loses a cancellation, as that of Redis may before Python 3.12."""
+
+    def __init__(self) -> None:
+        self.extending = asyncio.Event()
+        self.extended = 0
+
+    async def take(self, key: str, *, seconds: float) -> str | None:
+        return "token"
+
+    async def extend(self, key: str, token: str, *, seconds: float) -> None:
+        self.extended += 1
+        self.extending.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return
+
+    async def release(self, key: str, token: str) -> None:
+        return
+
+
+async def nothing() -> None:
+    """What is found of work that nobody has done."""
+
+
+async def test_who_is_through_with_its_turn_does_not_keep_it_when_a_cancellation_is_lost() -> None:
+    locks, before = Lossy(), asyncio.all_tasks()
+    turns = Turns(locks, most_wait_seconds=1, lock_seconds=0.03)
+    async with turns.turn("a", nothing, is_urgent=True) as turn:
+        assert turn.is_ours
+        await locks.extending.wait()
+    async with asyncio.timeout(5):
+        while asyncio.all_tasks() - before:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert locks.extended == 1
