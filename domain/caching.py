@@ -9,6 +9,9 @@ import msgspec
 EVERYTHING = "*"
 """The name behind which all is that a service caches: when its generation changes, nothing cached is found any more."""
 
+LONGEST_SHARED_BYTES = 1024 * 1024
+"""Longer values take longer than anybody waits for a shared cache; they are for the memory of one process."""
+
 
 class CacheStats(msgspec.Struct, kw_only=True):
     """What has happened in one tier since it was opened, and what is in it now (`entries`, `bytes`).

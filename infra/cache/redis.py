@@ -4,14 +4,12 @@ import time
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
-from domain.caching import CacheStats
+from domain.caching import LONGEST_SHARED_BYTES, CacheStats
 from infra.cache.link import RedisLink
 from infra.cache.memory import check_bytes
 
 # How long this process may go on with what another one has cleared.
 EPOCH_SECONDS = 1.0
-# Longer ones take longer than anybody waits for Redis; they are for the memory of one process.
-MOST_VALUE_BYTES = 1024 * 1024
 # An epoch that nobody has asked for this long belongs to code that is gone.
 EPOCH_LIFE_SECONDS = 30 * 24 * 3600
 
@@ -55,7 +53,7 @@ class RedisCache:
         """Keep `value` for `ttl_seconds`, unless it is very long."""
         check_bytes(value)
         milliseconds = int(ttl_seconds * 1000)
-        if milliseconds < 1 or len(value) > MOST_VALUE_BYTES:
+        if milliseconds < 1 or len(value) > LONGEST_SHARED_BYTES:
             await self.delete(key)
             return
         if await self._link.ask(lambda: self._write(key, value, milliseconds)) is not None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
-from domain.caching import EVERYTHING, Generations, Locks, NearCache
+from domain.caching import EVERYTHING, LONGEST_SHARED_BYTES, Generations, Locks, NearCache
 from domain.computations import (
     JITTER,
     Answer,
@@ -197,6 +197,8 @@ class Computations:
         if not seconds:
             return entry, Outcome.MISS
         data, kept_seconds = entry.encode(), seconds + lifetime.stale_seconds
+        if len(data) > LONGEST_SHARED_BYTES:
+            self._worth.failed(question.work)
         if is_awaited:
             # Whoever gets the lock next looks for it in the shared cache.
             await self._cache.set(question.key, data, ttl_seconds=kept_seconds)

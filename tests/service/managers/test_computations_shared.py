@@ -9,11 +9,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from redis.asyncio import Redis
 
+from domain.caching import LONGEST_SHARED_BYTES
 from domain.computations import Lifetime, Outcome
 from domain.redis_url import parse_redis_url
 from infra.cache.generations import MemoryGenerations
@@ -134,6 +136,10 @@ async def test_work_that_takes_less_time_than_it_is_worth_asks_for_no_lock(redis
         await asyncio.sleep(0.25)
         return 1
 
+    async def long() -> str:
+        await asyncio.sleep(0.25)
+        return "x" * (LONGEST_SHARED_BYTES + 1)
+
     async with linked(redis_url) as link:
         cache = RedisCache(link, namespace=namespace)
         cached = Computations(
@@ -143,8 +149,8 @@ async def test_work_that_takes_less_time_than_it_is_worth_asks_for_no_lock(redis
             least_seconds=0.2,
         )
 
-        async def ask(name: str, work: Callable[[], Awaitable[int]]) -> None:
-            await cached.look_up(name, work, kind=int, lifetime=Lifetime(ttl_seconds=60), tags=["a"], group=name[:4])
+        async def ask(name: str, work: Callable[[], Awaitable[Any]]) -> None:
+            await cached.look_up(name, work, lifetime=Lifetime(ttl_seconds=60), tags=["a"], group=name[:4])
 
         # Nothing is known of the first of a group, and the second is judged by it.
         for name, work in (("fast1", quick), ("fast2", quick), ("slow1", slow), ("slow2", slow)):
@@ -154,6 +160,11 @@ async def test_work_that_takes_less_time_than_it_is_worth_asks_for_no_lock(redis
         for name, work in (("fast1", quick), ("slow1", slow)):
             await ask(name, work)
         assert [key[:5] for key in taken[3:]] == ["slow1"]
+        # Nobody who waits for it could find it.
+        for _ in range(2):
+            await ask("long1", long)
+            await cached.invalidate("a")
+        assert [key[:5] for key in taken[4:]] == ["long1"]
         await cached.close()
 
 
