@@ -113,6 +113,7 @@ async def open_transaction(
         transaction = Transaction(connection)
         async with _entered(engine, transaction):
             yield transaction
+        _check_whole(transaction)
     for callback in transaction.callbacks:
         await _after_commit(callback)
 
@@ -142,6 +143,7 @@ async def _savepoint(
     try:
         async with _entered(engine, inner):
             yield inner
+        _check_whole(inner)
     except BaseException:
         # Refused when the transaction is over or lost, and then its end has undone this along with everything else.
         with suppress(Conflict, Unavailable):
@@ -160,6 +162,12 @@ async def _execute_in(engine: Connections[ConnectionT], transaction: Transaction
         await engine.execute(sql)
     finally:
         engine.current_transaction.reset(token)
+
+
+def _check_whole(transaction: Transaction[Any]) -> None:
+    """Raise `Conflict` for one that ends while a savepoint in it is open: a commit would keep the half of that."""
+    if transaction.nesting.locked():
+        raise Conflict("A part of this transaction was still under way at its end; nothing of it was kept")
 
 
 def _ended() -> Conflict:

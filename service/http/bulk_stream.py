@@ -14,6 +14,7 @@ from domain.bulk_items import ItemReader
 from domain.errors import ServiceError
 from domain.validation import problem, rejected
 from service.http.bulk_reply import Shower
+from service.http.capturing import HELD
 from service.http.lines import MOST_LINE_BYTES, Lines
 from service.http.problems import item_problem, status_of
 from service.managers.base import Manager
@@ -58,8 +59,11 @@ class BulkStream:
         self._progress: bytes | None = None
         self._is_telling = asyncio.Event()
         self._has_begun = False
+        self._is_held = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # What begins before the work is done would be taken for its end, and its transaction with that.
+        self._is_held = HELD in scope
         has_transaction = self._options.mode is Mode.ATOMIC or self._options.dry_run
         self._lines = Lines(receive, idle_seconds=IDLE_SECONDS if has_transaction else None)
         work = asyncio.create_task(self._manager.bulk_stream(self._chunks(), self._options, self._report))
@@ -83,7 +87,7 @@ class BulkStream:
         self._is_telling.clear()
 
     async def _flush(self, send: Send) -> None:
-        if self._progress is None:
+        if self._progress is None or self._is_held:
             return
         pieces, self._items, self._progress = [*self._items, self._progress], [], None
         await self._begin(send, 200)

@@ -13,6 +13,9 @@ from domain.replies import StoredReply, is_kept, kept_headers
 _Received = HTTPReceiveMessage | WebSocketReceiveMessage
 _EVENT_STREAM = b"text/event-stream"
 
+HELD = "millrace.held"
+"""In the scope of a request whose reply is held back: nobody hears of progress before the end."""
+
 
 class ReadBody:
     """The body of a request, read ahead and handed on in the pieces in which it came.
@@ -127,8 +130,9 @@ class CollectedReply:
                 self.is_passing = True
                 await self._pass(message)
         elif message["type"] == "http.response.body":
-            self._pieces.append(message["body"])
-            self._size += len(message["body"])
+            piece = message.get("body", b"")
+            self._pieces.append(piece)
+            self._size += len(piece)
             if self._size > self._most_bytes and self._start is not None:
                 self.is_passing = True
                 await self._pass(self._start)

@@ -26,7 +26,7 @@ from domain.idempotency import (
     scoped,
 )
 from service.http.body import MOST_REQUEST_BYTES
-from service.http.capturing import HeldReply, ReadBody
+from service.http.capturing import HELD, HeldReply, ReadBody
 from service.http.effects import has_effect
 from service.http.problems import send_error
 from service.http.routing import ROUTE
@@ -92,6 +92,7 @@ class Idempotency:
             await app(scope, keyed.receive, send)
             return
         held = HeldReply(send, MOST_REPLY_BYTES)
+        scope[HELD] = True  # type: ignore[literal-required]
         try:
             done = await self._once(app, scope, keyed, held, replies)
         except ServiceError as error:

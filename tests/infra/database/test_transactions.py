@@ -245,6 +245,39 @@ async def test_a_savepoint_does_not_outlive_its_transaction(engine: DatabaseEngi
     assert await numbers(engine) == [7]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_transaction_that_ends_while_a_part_of_it_is_under_way_is_undone(
+    engine: DatabaseEngine, depth: int
+) -> None:
+    async def change() -> None:
+        async with engine.transaction():
+            await add(engine, 1)
+            started.set()
+            await leave.wait()
+
+    async def transact(depth: int) -> None:
+        async with engine.transaction():
+            await add(engine, 10 * depth)
+            if depth > 1:
+                with pytest.raises(Conflict, match="under way"):
+                    await transact(depth - 1)
+                return
+            tasks.append(asyncio.create_task(change()))
+            await started.wait()
+
+    started, leave = asyncio.Event(), asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+    if depth == 1:
+        with pytest.raises(Conflict, match="under way"):
+            await transact(1)
+    else:
+        await transact(2)
+    leave.set()
+    [result] = await asyncio.gather(*tasks, return_exceptions=True)
+    assert type(result) is Conflict
+    assert await numbers(engine) == ([20] if depth > 1 else [])
+
+
 async def test_a_failed_task_takes_the_savepoints_of_its_siblings_along(engine: DatabaseEngine) -> None:
     async def change(id: int) -> None:
         async with engine.transaction():

@@ -1,12 +1,14 @@
 """Requests with an `Idempotency-Key`: the effect once, the reply as often as it is asked for."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
+from domain.idempotency import MOST_REPLY_BYTES
 from infra.database.engine import DatabaseEngine
 from tests.infra.database.engines import opened
 from tests.sample import serving
@@ -241,6 +243,29 @@ async def test_a_long_reply_arrives_whole_and_is_not_repeated(client: httpx.Asyn
     assert again.status_code == 422
     assert again.json()["type"] == "urn:servicekit:error:reply-not-kept"
     assert len(await names(client)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "stored"),
+    [("mode=atomic", 422, 0), ("mode=partial&dry_run=true", 207, 0), ("mode=partial", 207, 1_100)],
+)
+async def test_many_lines_with_a_long_reply_are_one_change(
+    client: httpx.AsyncClient, options: str, status: int, stored: int
+) -> None:
+    # Two chunks, and what is wrong with the first one is longer than what is kept of a reply.
+    wrong = json.dumps({"op": "create", "data": {f"unknown{number}": number for number in range(100)}})
+    lines = [wrong] * 60 + [json.dumps({"op": "create", "data": {"name": f"line {n}"}}) for n in range(1_100)]
+    path, sent = f"{ITEMS}/$bulk?{options}", {"content": "\n".join(lines).encode()}
+    first = await send(client, path, headers={"Content-Type": "application/x-ndjson"}, **sent)
+    assert len(first.content) > MOST_REPLY_BYTES
+    assert first.status_code == status
+    summary = json.loads(first.text.splitlines()[-1])["summary"]
+    assert (summary["total"], summary["failed"]) == (1_160, 60)
+    assert summary["succeeded"] == (1_100 if status == 207 else 0)
+    assert (await client.get(f"{ITEMS}/$stats")).json()["total"] == stored
+    again = await send(client, path, headers={"Content-Type": "application/x-ndjson"}, **sent)
+    assert again.json()["type"] == "urn:servicekit:error:reply-not-kept"
+    assert (await client.get(f"{ITEMS}/$stats")).json()["total"] == stored
 
 
 async def test_a_reply_in_pieces_is_repeated_as_a_whole(client: httpx.AsyncClient) -> None:
