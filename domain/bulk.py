@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from domain.entity import SERVER_MANAGED, Entity
+from domain.entity import Entity
 from domain.errors import FieldError, InvalidBody, ServiceError
 from domain.validation import rejected
 
@@ -59,6 +59,7 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
 
     `values` are those of a new entity, `patch` is the merge patch for one that is there, `is_expected` whether its
     version (the wire form of `updated_at`) is the one that is meant. `place` is where the item stands in the request.
+    With `is_whole` the values are all that the entity is to have, also when it is there already, and there is no patch.
     """
 
     index: int
@@ -67,6 +68,7 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
     is_expected: Expectation | None = None
     values: Mapping[str, Any] = {}
     patch: Mapping[str, Any] = {}
+    is_whole: bool = False
     place: tuple[str | int, ...] = ()
     error: ServiceError | None = None
 
@@ -74,8 +76,7 @@ class BulkItem(msgspec.Struct, frozen=True, kw_only=True):
 def created(entity: Entity, index: int) -> BulkItem:
     """The item that creates an entity which is there already in memory."""
     values = {name: getattr(entity, name) for name in entity.__struct_fields__}
-    patch = {name: value for name, value in msgspec.to_builtins(values).items() if name not in {"id", *SERVER_MANAGED}}
-    return BulkItem(index=index, id=entity.id, values=values, patch=patch, place=("items", index))
+    return BulkItem(index=index, id=entity.id, values=values, is_whole=True, place=("items", index))
 
 
 class Outcome(enum.StrEnum):

@@ -125,7 +125,8 @@ class BulkRun(Generic[EntityT]):
         elif item.op is Op.CREATE and self.options.on_conflict is OnConflict.SKIP:
             self._done(item, Outcome.SKIPPED, before)
         else:
-            change = self.steps.patched(before, item.patch)
+            whole = self.steps.new(item.values, plan.now) if item.is_whole else None
+            change = Change(before, whole) if whole is not None else self.steps.patched(before, item.patch)
             if change.fields:
                 plan.changed.append((item, change))
             else:

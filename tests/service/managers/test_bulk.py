@@ -15,16 +15,17 @@ from domain.bulk import BulkItem, BulkOptions, ItemResult, Mode, OnConflict, Op,
 from domain.bulk_items import ItemReader
 from domain.entity import new_id
 from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed, ServiceError, Unavailable
-from domain.query import BY_ID
+from domain.query import BY_ID, Resource
 from domain.wire import timestamp_text
 from infra.database.repository import PiccoloRepository
 from infra.database.schema import synchronize
+from infra.database.table import bounds_of
 from service.managers.base import Manager
 from service.managers.hooks import Change, Hooks
 from tests.infra.contracts.databases import BOUNDED, items, refill
 from tests.infra.contracts.test_bulk import MEMBERS, Member, Members
 from tests.infra.database.engines import opened
-from tests.sample import Item
+from tests.sample import Item, Items
 
 Repository = PiccoloRepository[Item]
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
@@ -473,3 +474,23 @@ async def test_an_author_may_store_many_entities_and_is_told_what_became_of_them
     assert (found.email, found.size) == ("a", 3)
     with pytest.raises(NotFound):
         await members.get(given[0].id)
+
+
+async def test_what_an_author_stores_is_what_is_there_then_whatever_was(repository: Repository) -> None:
+    resource = Resource(Item, "items", read_only={"big"}, hidden={"note"}).bounded(bounds_of(Items))
+    manager = Manager(resource, repository, repository.engine)
+    stored = await manager.save(Item(name="a", note="n", big=1, meta={"a": 1, "b": {"c": 1}}, tags=["t"]))
+    given = [
+        Item(id=stored.id, name="b", note=None, big=2, meta={"b": {"d": None}}),
+        Item(name="new", note="m", big=3, meta={"x": None}),
+    ]
+    as_given = msgspec.to_builtins(given)
+    done = await manager.save_all_bulk(given, BulkOptions(on_conflict=OnConflict.UPDATE))
+    assert (done.total, done.succeeded, done.failed) == (2, 2, 0)
+    assert msgspec.to_builtins(given) == as_given
+    for entity in given:
+        found = await manager.get(entity.id)
+        assert found.updated_at >= entity.updated_at
+        found.created_at, found.updated_at = entity.created_at, entity.updated_at
+        assert found == entity
+    assert (await manager.get(stored.id)).created_at == stored.created_at
