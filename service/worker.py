@@ -54,9 +54,14 @@ async def _work(
         if background is None:
             raise Misconfigured("the service has no jobs: call with_tasks(…) on its builder")
         options = _options(background.options, queues, concurrency)
-        # A task may use the managers of its app, which here is not served.
+        # A task may use the managers and the cache of its app, which here is not served.
         app.running.open(
-            container.managers, container.secret, background.managers, container.modelling, container.charts
+            container.managers,
+            container.secret,
+            background.managers,
+            container.modelling,
+            container.charts,
+            container.caching,
         )
         worker = background.make_worker(options)
         stopper.worker = worker

@@ -23,6 +23,26 @@ from tests.service.cli.jobs_module import ask, events, find, module, submit
 from tests.service.cli.modules import bare
 
 NOTHING = "from domain.tasks import task\n\n\n@task()\nasync def nothing() -> None: ...\n"
+CACHING = """
+from domain.tasks import task
+
+made = 0
+
+
+async def make() -> int:
+    global made
+    made += 1
+    return made
+
+
+@task()
+async def ask() -> None:
+    found = []
+    for _ in range(2):
+        found += [await app.cache.get_or_load("made", make, returns=int, tags=["mine"], ttl_seconds=60) for _ in "ab"]
+        await app.cache.invalidate("mine")
+    assert found == [1, 1, 2, 2], found
+"""
 WAITING = ".with_database(connect_timeout_seconds={}).with_tasks(nothing)"
 worker = partial(launched, command="worker")
 
@@ -81,6 +101,14 @@ def test_a_worker_shows_its_metrics_at_a_port_of_its_own(folder: Path) -> None:
         until(id, JobState.COMPLETED)
         finished = 'millrace_jobs_finished_total{kind="add",state="completed"} 1.0'
         eventually(lambda: finished in httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+        assert process.end() == 0
+
+
+def test_a_task_may_use_the_cache_of_its_service(run: Command, tmp_path: Path) -> None:
+    bare(tmp_path, ".with_database().with_cache().with_tasks(ask)", before=CACHING)
+    id = submit("ask")
+    with worker(folder=tmp_path) as process:
+        until(id, JobState.COMPLETED)
         assert process.end() == 0
 
 
