@@ -106,12 +106,9 @@ class InMemoryCache:
         self._stats = CacheStats()
 
     def peek(self, key: str) -> bytes | None:
-        """What is kept under `key`, at once."""
+        """What is kept under `key`, at once. Who finds nothing will ask again, so that is no miss yet."""
         value = self._backend.peek(key)
-        if value is None:
-            self._stats.misses += 1
-        else:
-            self._stats.hits += 1
+        self._stats.hits += value is not None
         return value
 
     def set_now(self, key: str, value: bytes, *, ttl_seconds: float) -> None:
@@ -122,7 +119,9 @@ class InMemoryCache:
 
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`; None without it."""
-        return self.peek(key)
+        value = self.peek(key)
+        self._stats.misses += value is None
+        return value
 
     async def renewed(self, key: str) -> bytes | None:
         """The same: nobody else can put anything here."""

@@ -43,7 +43,7 @@ class TieredCache:
 
     async def get(self, key: str) -> bytes | None:
         """What is kept under `key`; None without it."""
-        value = self._near.peek(key)
+        value = await self._near.get(key)
         return value if value is not None else await self._fetched(key)
 
     async def renewed(self, key: str) -> bytes | None:
