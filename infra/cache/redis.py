@@ -1,5 +1,6 @@
 """The cache that the processes of a service share."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from uuid import uuid4
@@ -125,11 +126,19 @@ class RedisLocks:
     def __init__(self, link: RedisLink, *, namespace: str) -> None:
         self._link = link
         self._namespace = namespace
+        self._returning: set[asyncio.Task[None]] = set()
 
     async def take(self, key: str, *, seconds: float) -> str | None:
         """The token of a lock that ends by itself after `seconds`; None while somebody else has it."""
         name, token = self._name(key), uuid4().hex
-        taken = await self._link.ask(lambda: self._link.client.set(name, token, nx=True, px=int(seconds * 1000)))
+        try:
+            taken = await self._link.ask(lambda: self._link.client.set(name, token, nx=True, px=int(seconds * 1000)))
+        except asyncio.CancelledError:
+            # Redis may have heard the question; nobody is to wait for a lock that nobody knows of.
+            returning = asyncio.create_task(self.release(key, token))
+            self._returning.add(returning)
+            returning.add_done_callback(self._returning.discard)
+            raise
         # Whoever gets no answer may have taken it all the same, so the token is that of the lock.
         return token if taken is None or taken[0] else None
 

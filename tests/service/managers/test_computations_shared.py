@@ -180,6 +180,23 @@ async def test_a_lock_is_given_back_only_by_who_took_it(redis_url: str, namespac
         assert await locks.take("a", seconds=60) is not None
 
 
+async def test_a_lock_that_was_being_taken_is_given_back(redis_url: str, namespace: str) -> None:
+    async with linked(redis_url) as link:
+        locks = RedisLocks(link, namespace=namespace)
+        for steps in range(30):
+            taking = asyncio.create_task(locks.take("a", seconds=600))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            taking.cancel()
+            [token] = await asyncio.gather(taking, return_exceptions=True)
+            if isinstance(token, str):
+                await locks.release("a", token)
+            async with asyncio.timeout(5):
+                while (token := await locks.take("a", seconds=600)) is None:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            await locks.release("a", token)
+
+
 async def test_a_cancelled_computation_gives_its_lock_back(redis_url: str, namespace: str) -> None:
     begun = asyncio.Event()
 
