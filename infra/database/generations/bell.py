@@ -61,9 +61,10 @@ class Bell:
 
     async def stop(self) -> None:
         """Be heard of no more."""
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+        tasks = [task for task in (self._listening, self._sending) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def hears(self) -> bool:
         """Whether every change of others is heard here before it is acknowledged. Who asks is told from then on."""
@@ -129,7 +130,8 @@ class Bell:
             ended.set()
 
         connection.add_termination_listener(end)
-        await connection.add_listener(CHANNEL, self._on_notify)  # type: ignore[arg-type]
+        async with self._using:
+            await connection.add_listener(CHANNEL, self._on_notify)  # type: ignore[arg-type]
         is_named = False
         while not ended.is_set():
             self._echo.clear()
@@ -165,13 +167,14 @@ class Bell:
             self._sending = asyncio.create_task(self._send_all())
 
     async def _send_all(self) -> None:
-        while self._outgoing and self._connection is not None:
+        while self._outgoing and (connection := self._connection) is not None:
             batch, self._outgoing = self._outgoing, []
             try:
                 async with self._using:
-                    await self._connection.execute(_SEND, batch)
-            except ASYNCPG_ERRORS:
+                    await connection.execute(_SEND, batch)
+            except (*ASYNCPG_ERRORS, AttributeError):
+                # The last is asyncpg's for a connection that ends between two steps of a statement.
                 # Nobody relies on a word that was lost: the lease runs out instead.
-                self._connection.terminate()
+                connection.terminate()
                 return
         self._outgoing.clear()

@@ -87,6 +87,7 @@ class PostgresGenerations:
 def touching(tables: Sequence[str]) -> Callable[[str], bool]:
     """Whether a statement may change one of these tables, by its text; remembered, for there are few texts."""
     remembered: dict[str, bool] = {}
+    names = [table.lower() for table in tables]
 
     def touches(sql: str) -> bool:
         if sql[:6].upper() in _READS:
@@ -95,7 +96,10 @@ def touching(tables: Sequence[str]) -> Callable[[str], bool]:
         if found is None:
             if len(remembered) > _MOST_TEXTS:
                 remembered.clear()
-            found = remembered[sql] = any(table in sql for table in tables)
+            text = sql.lower()
+            # What a procedure changes, its call does not say.
+            found = text.lstrip().startswith(("call ", "do ")) or any(name in text for name in names)
+            remembered[sql] = found
         return found
 
     return touches

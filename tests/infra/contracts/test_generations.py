@@ -220,5 +220,8 @@ async def test_statements_are_known_by_what_they_name() -> None:
     touches = touching(["items"])
     assert touches("INSERT INTO items VALUES (1)")
     assert touches("  with x as (select 1) update items set a = 1")
+    assert touches("UPDATE ITEMS SET a = 1")
+    assert touches("CALL tidy_up()")
+    assert touches("DO $$ BEGIN PERFORM tidy_up(); END $$")
     assert not touches("SELECT * FROM items")
     assert not touches("INSERT INTO others VALUES (1)")
