@@ -108,7 +108,8 @@ class CachedExchange:
                 kind=bytes,
                 lifetime=self._lifetime,
                 tags=self._route.names,
-                group=self._route.template,
+                # How long another query took says nothing of this one.
+                group="" if self._asked.query else self._route.template,
             )
         except _NotKept as error:
             if error.exchange is not self:

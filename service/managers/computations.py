@@ -113,7 +113,7 @@ class Computations:
     async def look_up(
         self, key: str, load: Load, *, kind: Any = Any, lifetime: Lifetime, tags: Sequence[str] = (), group: str = ""
     ) -> Answer[Any]:
-        """The same, with where it has come from. Computations of one `group` take about the same time."""
+        """The same, with where it has come from. Computations of a `group`, if it has one, take about as long."""
         lifetime.check()
         key = self._prefix + key
         names = (*checked_tags(tags), EVERYTHING)

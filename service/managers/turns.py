@@ -31,8 +31,9 @@ class Turn(msgspec.Struct, Generic[FoundT], frozen=True):
 class Worth:
     """Which work is worth a turn: what takes `least_seconds`, which is more than a turn costs; with 0 all is.
 
-    Work that was done before is judged by the last time; any other by work of its kind, and without any it is worth
-    one. Of several times of a kind the least counts: in the others something else was waited for as well.
+    Work that was done before is judged by the last time, any other by work of its kind, all of which takes about as
+    long; of no kind, or of one that nothing was done of, it is worth one. Of several times of a kind the least counts:
+    in the others something else was waited for as well.
     """
 
     def __init__(self, least_seconds: float) -> None:
@@ -53,7 +54,8 @@ class Worth:
     def took(self, kind: str, work: str, seconds: float) -> None:
         """Remember that it was done."""
         self._remember(work, is_worth=seconds >= self._least_seconds)
-        self._kinds.setdefault(kind, deque(maxlen=TIMES)).append(seconds)
+        if kind:
+            self._kinds.setdefault(kind, deque(maxlen=TIMES)).append(seconds)
 
     def failed(self, work: str) -> None:
         """Remember that nothing came of it that others could use: they need not wait the next time."""

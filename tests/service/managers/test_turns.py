@@ -31,6 +31,13 @@ def test_work_that_is_new_is_judged_by_the_shortest_of_its_kind_lately() -> None
     assert worth.is_given("items", "new")
 
 
+def test_new_work_of_no_kind_is_always_worth_a_turn() -> None:
+    worth = Worth(0.01)
+    worth.took("", "a", 0.002)
+    assert not worth.is_given("", "a")
+    assert worth.is_given("", "new")
+
+
 def test_work_of_which_nothing_came_is_not_waited_for() -> None:
     worth = Worth(0.01)
     worth.took("items", "a", 0.5)
