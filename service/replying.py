@@ -9,28 +9,25 @@ from service.http.application import Layer
 from service.http.cached_routes import CachedRoute, CachedRoutes
 from service.http.response_cache import ResponseCache
 from service.http.running import Running
-from service.managers.cached import Cached
 
 
 def cache_design(choices: Choices) -> CacheDesign | None:
     """What is to be opened, None without a cache."""
     if choices.cache is None:
         return None
-    cached = [item for item in choices.resources if _is_counted(choices, item)]
     # A field more or less is another reply, and so may be anything that code elsewhere computes.
-    resources = [[item.resource.name, item.resource.path, list(item.resource.readable)] for item in cached]
+    resources = [[item.resource.name, item.resource.path, list(item.resource.readable)] for item in choices.resources]
     return CacheDesign(
         options=choices.cache,
-        tables=tuple(item.table for item in cached),
+        # Those whose replies are not kept, too: results of the service's own code may be made of them.
+        tables=tuple(item.table for item in choices.resources),
         code=folder_hash(choices.folder) + msgspec.json.encode(resources).decode(),
     )
 
 
-def counted_tables(choices: Choices) -> dict[str, str]:
-    """The tables whose changes are counted, by the names of their resources."""
-    if choices.cache is None:
-        return {}
-    return {item.resource.name: item.table._meta.tablename for item in choices.resources if _is_counted(choices, item)}
+def kept_tables(choices: Choices) -> dict[str, str]:
+    """The tables that alone say what is read of their resources, by the names of these."""
+    return {item.resource.name: item.table._meta.tablename for item in choices.resources if _ttl(choices, item) > 0}
 
 
 def cache_layer(choices: Choices, running: Running) -> list[Layer]:
@@ -52,10 +49,6 @@ def cache_layer(choices: Choices, running: Running) -> list[Layer]:
     return [
         lambda app: ResponseCache(app, found, lambda: running.caching, credential_headers=options.credential_headers)
     ]
-
-
-def _is_counted(choices: Choices, item: OfferedResource) -> bool:
-    return _ttl(choices, item) > 0 or any(isinstance(hook, Cached) for hook in item.hooks)
 
 
 def _ttl(choices: Choices, item: OfferedResource) -> float:

@@ -4,7 +4,7 @@ from domain.transformations.requests import Requests
 from service.choices import Choices
 from service.http.running import Running
 from service.managers.transformations import Transformations
-from service.replying import counted_tables
+from service.replying import kept_tables
 from service.routes import TransformationPlan
 
 
@@ -24,6 +24,6 @@ def transformation_plan(choices: Choices, running: Running) -> TransformationPla
         path=plan.path,
         threads=plan.max_threads,
         most_rows=plan.max_rows,
-        tables=counted_tables(choices),
+        tables=kept_tables(choices),
     )
     return TransformationPlan(path=plan.path, transformations=made, tags=plan.tags)

@@ -13,6 +13,7 @@ from service.builder import ServiceBuilder
 from service.caching import CacheDesign, open_caching
 from service.http.application import Service
 from service.settings import Settings
+from tests.sample import ITEMS, Item, Items
 from tests.servers import redis
 
 
@@ -55,6 +56,25 @@ async def test_processes_share_results_and_hear_of_changes(has_database: bool, s
     async with late.lifespan():
         assert await late.cache.get_or_load("a", work, ttl_seconds=60, tags=["news"]) == found
     assert len(done) == found
+
+
+async def test_a_change_of_a_resource_is_heard_by_results_also_if_its_replies_are_not_kept(database_url: str) -> None:
+    app = (
+        ServiceBuilder(info=ServiceInfo(id="cached", display_name="Cached"))
+        .with_database(database_url)
+        .with_crud(ITEMS, table=Items, cache_ttl=0)
+        .with_cache()
+        .build()
+    )
+    async with app.lifespan():
+        manager = app.manager(ITEMS)
+
+        async def count() -> int:
+            return await app.cache.get_or_load("count", manager.count, returns=int, ttl_seconds=60, tags=["items"])
+
+        assert [await count(), await count()] == [0, 0]
+        await manager.save(Item(name="a"))
+        assert await count() == 1
 
 
 async def test_another_database_has_nothing_in_common(sqlite_url: str, tmp_path: Path, redis_url: str) -> None:
