@@ -75,7 +75,7 @@ bench-scaling: $(DEV) ## measure what cost does with rows, connections and worke
 	@$(BIN)/python -m bench.scaling
 	@$(BIN)/python -m bench.report
 
-soak: $(DEV) ## ten minutes of mixed load on both databases; memory and open files must stay flat (SOAK_SECONDS=60 to choose)
+soak: $(DEV) ## ten minutes of mixed load on each database; memory and open files must stay flat (SOAK_SECONDS=60 to choose)
 	@$(BIN)/python -m bench.soak $(SOAK_SECONDS)
 
 load: $(LOADED) ## drive a real server with an external load generator (USERS=64 RUN_TIME=30s to choose)

@@ -1,8 +1,9 @@
-"""A server process as `millrace serve` runs one: `python -m bench.server <kind> <database URL>`.
+"""A server process as `millrace serve` runs one: `python -m bench.server <kind> <database URL> [<Redis URL>]`.
 
 The kinds are the `service` and its `limit`; the service when it is `cached`, and one that only sends `bytes`; the
-service with `jobs` and a worker inside, or with `submissions` that nobody takes; and one around `models`, which it
-trains itself. It prints its port, serves on 127.0.0.1, and ends when its standard input does.
+service with `jobs` and a worker inside, or with `submissions` that nobody takes; one around `models`, which it trains
+itself; and one with all that may pile up, which is `soaked`. It prints its port, serves on 127.0.0.1, and ends when
+its standard input does.
 """
 
 import socket
@@ -83,12 +84,18 @@ def submissions(url: str) -> Any:
     return jobs_service.builder(url).include_router(processor_time).build(Settings(worker="false"))
 
 
+def soaked(url: str, redis_url: str | None = None) -> Any:
+    """The service with jobs, and with everything else that keeps something; its cache is full before long."""
+    made = jobs_service.builder(url).with_cache(ttl_seconds=5, max_entries=200).with_monitoring()
+    return made.build(Settings(worker="true", redis_url=redis_url))
+
+
 def models(url: str) -> Any:
     """A service around a model, which it trains itself."""
     return models_service.builder(url).include_router(processor_time).build(Settings(worker="true"))
 
 
-KINDS: dict[str, Callable[[str], Any]] = {
+KINDS: dict[str, Callable[..., Any]] = {
     "service": service,
     "cached": cached,
     "bytes": ready_bytes,
@@ -96,15 +103,16 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "jobs": jobs,
     "submissions": submissions,
     "models": models,
+    "soaked": soaked,
 }
 
 
 def main() -> None:
     """Serve until standard input is closed."""
-    kind, url = sys.argv[1:]
+    kind, *urls = sys.argv[1:]
     server = uvicorn.Server(
         uvicorn.Config(
-            KINDS[kind](url), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="on"
+            KINDS[kind](*urls), loop="uvloop", http="httptools", access_log=False, log_level="warning", lifespan="on"
         )
     )
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

@@ -16,9 +16,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def served(kind: str, url: str) -> Iterator[tuple[int, int]]:
+def served(kind: str, url: str, redis_url: str | None = None) -> Iterator[tuple[int, int]]:
     """A server process of a kind that `bench.server` knows, on the database at `url`; yields its port and its id."""
-    command = [sys.executable, "-m", "bench.server", kind, url]
+    command = [sys.executable, "-m", "bench.server", kind, url, *([redis_url] if redis_url else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdin is not None
         assert process.stdout is not None
