@@ -1,8 +1,10 @@
 """What a kept result costs: in memory about as much as one of bare aiocache, from Redis little more than a bare GET."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from uuid import uuid4
 
 import pytest
@@ -13,22 +15,35 @@ from bench.budgets import Promise
 from bench.holding import compared, hold
 from bench.results import Figure
 from domain.redis_url import parse_redis_url
+from domain.registration import ServiceInfo
+from domain.transformations import TransformationRouter
 from infra.cache.generations import MemoryGenerations
 from infra.cache.link import RedisLink
 from infra.cache.memory import InMemoryCache
 from infra.cache.redis import RedisCache, RedisLocks
 from infra.cache.tiers import TieredCache
+from service.builder import ServiceBuilder
 from service.managers.computations import Computations
+from tests.sample import serving
 from tests.servers import redis
 
 MEMORY, REDIS = "in memory", "redis"
 PEEKED = Promise("peek, to aiocache's get", MEMORY, "x", gate=3, aim=8, is_least=True)
 KEPT = Promise("kept result, to aiocache's get", MEMORY, "x", gate=0.25, aim=0.8, is_least=True)
+REPEATED = Promise("repeated transformations, hit rate", MEMORY, "%", gate=80, aim=100, is_least=True)
 SHARED = Promise("kept result, to a bare GET", REDIS, "x", gate=0.25, aim=0.6, is_least=True)
 
 VALUE = b"x" * 9_000
 TIMES, TIMES_THERE = 20_000, 1_000
+INPUTS, REPEATS, CALLERS = 50, 20, 8
 ROUNDS = 7
+
+
+class Total(TransformationRouter):
+    """The sum of numbers."""
+
+    def transform(self, data: list[int]) -> int:
+        return sum(data)
 
 
 async def rate(work: Callable[[], Awaitable[object]], times: int) -> float:
@@ -116,3 +131,26 @@ async def test_a_hit_in_redis(url: str) -> None:
             return [compared(SHARED, rounds, "hit", "GET")]
 
         await hold(measured)
+
+
+async def test_repeats_of_a_transformation_are_hits() -> None:
+    made = ServiceBuilder(info=ServiceInfo(id="totals", display_name="Totals")).with_transformations(Total).with_cache()
+
+    async def measure() -> Sequence[Figure]:
+        asked = [number for number in range(INPUTS) for _ in range(REPEATS + 1)]
+        Random(7).shuffle(asked)
+
+        async def call() -> None:
+            while asked:
+                number = asked.pop()
+                reply = await client.post("/api/v1/transformations/total", json={"data": [number, 1]})
+                assert reply.json() == number + 1
+
+        async with serving(made.build()) as client:
+            await asyncio.gather(*[call() for _ in range(CALLERS)])
+            [total] = (await client.get("/api/v1/transformations")).json()
+        used = total["cache"]
+        share = (used["hits"] + used["coalesced"]) / (INPUTS * REPEATS)
+        return [Figure(REPEATED, 100 * share, f"{used['misses']} computed")]
+
+    await hold(measure)
