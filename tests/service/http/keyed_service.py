@@ -80,6 +80,19 @@ async def pieces(size: FromQuery[int], items_manager: NamedDependency[Manager[It
     return Stream(made(), media_type="text/plain")
 
 
+@post("/inside")
+async def inside(items_manager: NamedDependency[Manager[Item]]) -> Stream:
+    """Reply at length from inside of a transaction."""
+
+    async def made() -> AsyncIterator[bytes]:
+        async with items_manager.transactions.transaction():
+            await items_manager.save(Item(name="inside"))
+            for _ in range(MOST_REPLY_BYTES // 1024 + 1):
+                yield b"x" * 1024
+
+    return Stream(made(), media_type="text/plain")
+
+
 @post("/large")
 async def large(items_manager: NamedDependency[Manager[Item]]) -> Response[bytes]:
     """Change something, and reply at length."""
@@ -138,7 +151,7 @@ async def compute() -> int:
 def keyed_app(url: str) -> Service:
     """A service with the handlers above, on the database at `url`."""
     made = builder(url)
-    for handler in (fail, wait, events, pieces, large, cookie, later, upload, small, swallow, compute):
+    for handler in (fail, wait, events, inside, pieces, large, cookie, later, upload, small, swallow, compute):
         made.include_router(handler)
     return made.build()
 

@@ -245,6 +245,18 @@ async def test_a_long_reply_arrives_whole_and_is_not_repeated(client: httpx.Asyn
     assert len(await names(client)) == 1
 
 
+async def test_a_long_reply_from_inside_of_a_transaction_is_refused_and_keeps_nothing(
+    client: httpx.AsyncClient, database: DatabaseEngine
+) -> None:
+    for _ in range(2):
+        reply = await send(client, "/inside")
+        assert (reply.status_code, "under way at its end" in reply.json()["detail"]) == (409, True)
+        assert await names(client) == []
+    assert await kept(database) == 0
+    assert (await client.post("/inside")).status_code == 201
+    assert await names(client) == ["inside"]
+
+
 @pytest.mark.parametrize(
     ("options", "status", "stored"),
     [("mode=atomic", 422, 0), ("mode=partial&dry_run=true", 207, 0), ("mode=partial", 207, 1_100)],
