@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -28,8 +29,11 @@ CHUNK_ITEMS, CHUNK_BYTES = 1_000, 1024**2
 AT_ONCE = 100
 """How many items are read before others get their turn."""
 
-IDLE_SECONDS = 20.0
-"""How long a client may stand still while it has a transaction; PostgreSQL itself ends one after thirty."""
+IDLE_SECONDS, CHUNK_SECONDS = 20.0, 5.0
+"""How long a client that has a transaction may take for some progress, and after how long a line ends its chunk.
+
+PostgreSQL ends a transaction in which nothing is done for thirty seconds, which is more than both together.
+"""
 
 MOST_LISTED = 1_000
 """How many items that failed are listed; the others are counted."""
@@ -50,6 +54,7 @@ class BulkStream:
         self._reader = reader
         self._options = options
         self._shower = shower
+        self._has_transaction = options.mode is Mode.ATOMIC or options.dry_run
         self._counts = BulkCounts()
         self._errors: list[BulkOperationError] = []
         self._listed = 0
@@ -64,8 +69,7 @@ class BulkStream:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # What begins before the work is done would be taken for its end, and its transaction with that.
         self._is_held = HELD in scope
-        has_transaction = self._options.mode is Mode.ATOMIC or self._options.dry_run
-        self._lines = Lines(receive, idle_seconds=IDLE_SECONDS if has_transaction else None)
+        self._lines = Lines(receive, idle_seconds=IDLE_SECONDS if self._has_transaction else None)
         work = asyncio.create_task(self._manager.bulk_stream(self._chunks(), self._options, self._report))
         try:
             while not work.done():
@@ -137,15 +141,22 @@ class BulkStream:
     async def _chunks(self) -> AsyncIterator[Sequence[BulkItem]]:
         items: list[BulkItem] = []
         size = index = 0
+        began = time.monotonic()
         async for number, line in self._lines:
             if items and (len(items) >= CHUNK_ITEMS or size + len(line or b"") > CHUNK_BYTES):
                 yield items
+                items, size, began = [], 0, time.monotonic()
+            if index and not items:
+                # Only now it is known that the chunk before was not the last.
                 self._tell()
-                items, size, self._numbers = [], 0, {}
+                self._numbers = {}
             self._numbers[index] = number
             items.append(_too_long(index) if line is None else self._reader.read(line, index, ()))
             size += len(line or b"")
             index += 1
+            if self._has_transaction and time.monotonic() - began > CHUNK_SECONDS:
+                yield items
+                items, size, began = [], 0, time.monotonic()
             if index % AT_ONCE == 0:
                 await asyncio.sleep(0)
         yield items

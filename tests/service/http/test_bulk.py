@@ -10,7 +10,6 @@ import pytest
 from litestar.exceptions import InternalServerException
 
 from domain.entity import new_id
-from domain.errors import Unavailable
 from domain.registration import ServiceInfo
 from service.builder import ServiceBuilder
 from service.http import bulk, bulk_stream
@@ -491,14 +490,6 @@ async def test_the_memory_of_a_line_without_an_end_is_bounded() -> None:
     assert await collected([piece, b"x", *[piece] * 50, b"\nshort\n"]) == [(1, None), (2, b"short")]
     assert await collected([piece, b"\n"]) == [(1, piece)]
     assert await collected([piece, b"x"]) == [(1, None)]
-
-
-async def test_who_stands_still_in_the_middle_of_a_transaction_loses_it() -> None:
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    with pytest.raises(Unavailable, match=r"stood still for 0\.01 seconds"):
-        [line async for line in Lines(receive, idle_seconds=0.01)]
 
 
 async def test_a_request_that_breaks_off_is_none() -> None:
