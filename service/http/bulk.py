@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any
 
 import msgspec
@@ -29,6 +30,9 @@ from service.http.running import Running
 MOST_BYTES = 32 * 1024**2
 """How large a JSON request may be; a stream of lines may have any length."""
 
+MOST_EXPLAINED_BYTES = 1024**2
+"""Up to which size all that is wrong with a request is found, which takes an object for everything in it."""
+
 
 class BulkParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options, as they stand in the query string or beside the items."""
@@ -50,6 +54,20 @@ class _Sent(BulkParameters, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+
+
+@cache
+def _wide() -> "msgspec.json.Decoder[Any]":
+    """Decodes a body with any number of items, and makes an object of one more than are allowed at most.
+
+    Of a list the length is looked at when all of it is made; what a Struct has no field for is skipped.
+    """
+    fields = [(f"item_{number}", msgspec.Raw | UnsetType, UNSET) for number in range(MOST_ITEMS + 1)]
+    items = msgspec.defstruct("Items", fields, array_like=True, frozen=True)
+    body = msgspec.defstruct(
+        "WideBody", [("items", items)], bases=(BulkParameters,), frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+    return msgspec.json.Decoder(body)
 
 
 def bulk_handler(
@@ -97,13 +115,22 @@ def _decoded(body: bytes) -> _Body:
     if not body:
         raise rejected([problem("missing", "the body is empty; send a JSON object", (), None)])
     try:
-        decoded = _decode(body)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+        # The commas say how many items there can be.
+        return _decode(body) if body.count(b",") < MOST_ITEMS else _decoded_wide(body)
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        if len(body) > MOST_EXPLAINED_BYTES:
+            kind = "value_error" if isinstance(error, msgspec.ValidationError) else "json_invalid"
+            raise rejected([problem(kind, str(error), (), None)]) from None
         errors = invalid_fields(decode_object(body), _Sent)
         raise rejected(errors or [problem("value_error", "is not valid", (), None)]) from None
-    if len(decoded.items) > MOST_ITEMS:
-        raise _too_large(f"{len(decoded.items)} items are more than the {MOST_ITEMS} of one request")
-    return decoded
+
+
+def _decoded_wide(body: bytes) -> _Body:
+    found = _wide().decode(body)
+    items = [item for item in msgspec.structs.astuple(found.items) if item is not UNSET]
+    if len(items) > MOST_ITEMS:
+        raise _too_large(f"There are more than the {MOST_ITEMS} items of one request")
+    return _Body(items=items, **{name: getattr(found, name) for name in BulkParameters.__struct_fields__})
 
 
 def _too_large(message: str) -> HTTPException:

@@ -253,7 +253,7 @@ async def test_more_than_one_request_may_hold_is_too_large(client: httpx.AsyncCl
     reply = await client.post(BULK, json={"items": new(*["a"] * 10_001)})
     assert reply.status_code == 413
     assert reply.json()["type"] == "urn:servicekit:error:too-large"
-    assert reply.json()["detail"].startswith("10001 items are more than the 10000 of one request; send the items as")
+    assert reply.json()["detail"].startswith("There are more than the 10000 items of one request; send the items as")
     large = b'{"items": [' + b" " * bulk.MOST_BYTES + b"]}"
     reply = await client.post(BULK, content=large, headers={"content-type": "application/json"})
     assert reply.status_code == 413
