@@ -217,7 +217,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], *self.headers]
+            # An app that somebody mounts may leave out what has a default.
+            message["headers"] = [*message.get("headers", ()), *self.headers]
             if self.method == "OPTIONS":
                 self._complete_allow(message)
         elif self.is_head and message["type"] == "http.response.body":

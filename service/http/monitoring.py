@@ -57,7 +57,7 @@ class Requests:
                 raise
             finally:
                 active[method] -= 1
-                self._count(scope, method, status, time.perf_counter() - began, request)
+                self._count(scope, method, _GONE if request.is_gone else status, time.perf_counter() - began, request)
 
         return measured
 
@@ -117,21 +117,26 @@ class Requests:
 class _Measured:
     """One request on its way through, of which status and sizes are noted."""
 
-    __slots__ = ("_receive", "_send", "bytes_in", "bytes_out", "status")
+    __slots__ = ("_is_whole", "_receive", "_send", "bytes_in", "bytes_out", "is_gone", "status")
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
         self.status = self.bytes_in = self.bytes_out = 0
+        self._is_whole = self.is_gone = False
 
     async def receive(self) -> Any:
         message: Any = await self._receive()
         if message["type"] == "http.request":
             self.bytes_in += len(message.get("body", b""))
+            self._is_whole = not message.get("more_body", False)
+        elif not self._is_whole and not self.status:
+            # Whatever the app makes of that, nobody hears it.
+            self.is_gone = True
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.body":
-            self.bytes_out += len(message["body"])
+            self.bytes_out += len(message.get("body", b""))
         elif message["type"] == "http.response.start":
             self.status = message["status"]
         await self._send(message)

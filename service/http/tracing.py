@@ -73,5 +73,5 @@ class _Noted:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], (TRACERESPONSE, self._span.traceparent.encode())]
+            message["headers"] = [*message.get("headers", ()), (TRACERESPONSE, self._span.traceparent.encode())]
         await self._send(message)
