@@ -51,8 +51,9 @@ class Monitoring:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Measure how late the event loop is, and trace, for a block."""
-        watching = asyncio.create_task(self._watch())
+        # First, for it may refuse to start.
         tracer = self._tracer = self.make_tracer() if self.make_tracer is not None else None
+        watching = asyncio.create_task(self._watch())
         try:
             yield
         finally:

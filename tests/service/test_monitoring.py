@@ -11,10 +11,11 @@ import httpx
 import msgspec
 import pytest
 
-from domain.errors import Unavailable
+from domain.errors import Misconfigured, Unavailable
 from domain.tasks import task
 from domain.work_readings import WorkReading
 from service.http.application import Service
+from service.managers.monitoring import Monitoring
 from service.managers.readings import PATIENCE_SECONDS, Readings
 from tests.metrics import Samples, scraped, total, value
 from tests.sample import builder, serving, settings
@@ -161,6 +162,19 @@ async def test_what_is_asked_of_a_model_is_counted_when_it_is_submitted(sqlite_u
         samples = await scraped(client)
     assert value(samples, "ml_train_jobs_total") == 2
     assert value(samples, "ml_predict_jobs_total") == 1
+
+
+async def test_a_tracer_that_refuses_to_start_leaves_nothing_behind() -> None:
+    def refuse() -> Any:
+        raise Misconfigured("no")
+
+    monitoring = Monitoring()
+    monitoring.make_tracer = refuse
+    before = asyncio.all_tasks()
+    with pytest.raises(Misconfigured):
+        async with monitoring.watching():
+            pass
+    assert asyncio.all_tasks() == before
 
 
 def readings(read: Any) -> Readings:
