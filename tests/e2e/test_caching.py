@@ -1,11 +1,13 @@
 """Several server processes with one database, each with a cache: whatever happens, the next read is true."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,12 +24,37 @@ ITEMS = "/api/v1/items"
 PROCESSES = 3
 STEPS = 120
 LEAST_CHANGES = 25
+# Whichever process is free runs it.
+TASK = """
+import msgspec
+
+from domain.tasks import task
+
+ITEMS = Resource(Item, "items")
+
+
+class Repricing(msgspec.Struct):
+    id: str
+    price: int
+
+
+@task()
+async def reprice(given: Repricing) -> None:
+    await app.manager(ITEMS).patch(given.id, {"price": given.price})
+
+
+app = ("""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shop")
-    shop(folder, (".with_health()", ".with_health()\n    .with_cache()"))
+    shop(
+        folder,
+        ("app = (", TASK),
+        ('with_crud(Resource(Item, "items"), table=Items)', "with_crud(ITEMS, table=Items)"),
+        (".with_health()", ".with_health()\n    .with_tasks(reprice)\n    .with_cache()"),
+    )
     return folder
 
 
@@ -67,12 +94,12 @@ def test_a_cached_read_equals_the_database_at_every_step_of_a_random_history(
     hits = 0
     with ExitStack() as stack:
         clients = [stack.enter_context(service.client()) for service in services]
-        ids = [clients[0].post(ITEMS, json={"name": f"first {seed}", "price": 1}).json()["id"]]
+        changes = Changes(chance, str(seed))
         tags: dict[str, str] = {}
         for step in range(STEPS):
-            change(chance, chance.choice(clients), ids, f"{seed}.{step}")
+            changes.change(chance.choice(clients))
             for _ in range(4):
-                url = chance.choice(READS)(chance.choice(ids))
+                url = chance.choice(READS)(chance.choice(changes.ids))
                 given = {"If-None-Match": tags[url]} if url in tags and chance.random() < 0.3 else {}
                 cached = chance.choice(clients).get(url, headers=given)
                 true = chance.choice(clients).get(url, headers={"Cache-Control": "no-store"})
@@ -88,23 +115,63 @@ def test_a_cached_read_equals_the_database_at_every_step_of_a_random_history(
                     seen[url] = cached.content
     # Else nothing would have been shown.
     assert hits > STEPS / 10
+    assert changes.kinds.keys() == {"create", "patch", "delete", "bulk", "lines", "task", "nothing"}
 
 
 seen: dict[str, bytes] = {}
 
 
-def change(chance: random.Random, client: httpx.Client, ids: list[str], name: str) -> None:
-    """Change something, or nothing."""
-    match chance.randrange(5):
-        case 0:
-            reply = client.post(ITEMS, json={"name": name, "price": chance.randrange(100)})
-            ids.append(reply.raise_for_status().json()["id"])
-        case 1:
-            client.patch(f"{ITEMS}/{chance.choice(ids)}", json={"price": chance.randrange(100)})
-        case 2 if len(ids) > 3:
-            client.delete(f"{ITEMS}/{chance.choice(ids[1:])}")
-        case _:
-            pass
+class Changes:
+    """Items, and all ways in which a client changes them. What was deleted is asked for on."""
+
+    def __init__(self, chance: random.Random, name: str) -> None:
+        self.chance = chance
+        self.name = name
+        self.made = 0
+        self.ids: list[str] = []
+        self.gone: set[str] = set()
+        self.kinds: Counter[str] = Counter()
+
+    def change(self, client: httpx.Client) -> None:
+        """Change something, or nothing, and check that this was so."""
+        kind = "create"
+        if len(self.ids) > 2:
+            kind = self.chance.choice(["create", "patch", "delete", "bulk", "lines", "task", "nothing", "nothing"])
+        self.kinds[kind] += 1
+        id, price = self.chance.choice(self.ids or [""]), self.chance.randrange(100)
+        is_gone = id in self.gone
+        match kind:
+            case "create":
+                made = client.post(ITEMS, json=self.new())
+                assert made.status_code == 201, made.text
+                self.ids.append(made.json()["id"])
+            case "patch":
+                assert client.patch(f"{ITEMS}/{id}", json={"price": price}).status_code == (404 if is_gone else 200)
+            case "delete":
+                assert client.delete(f"{ITEMS}/{id}").status_code == (404 if is_gone else 204)
+                self.gone.add(id)
+            case "bulk":
+                items = [{"op": "create", "data": self.new()}, {"op": "upsert", "id": id, "data": self.new()}]
+                done = client.post(f"{ITEMS}/$bulk", json={"items": items})
+                assert (done.status_code, done.json()["succeeded"]) == (200, 2), done.text
+                self.ids.append(done.json()["items"][0]["id"])
+                self.gone.discard(id)
+            case "lines":
+                lines = [{"op": "update", "id": id, "data": {"price": price}}, {"op": "create", "data": self.new()}]
+                content = "".join(json.dumps(line) + "\n" for line in lines)
+                headers = {"Content-Type": "application/x-ndjson"}
+                done = client.post(f"{ITEMS}/$bulk?mode=partial", content=content, headers=headers)
+                assert done.status_code == (207 if is_gone else 200), done.text
+            case "task" if not is_gone:
+                sent = client.post("/api/v1/tasks/reprice/$execute", json={"args": {"id": id, "price": price}})
+                assert sent.status_code == 202, sent.text
+                job = f"/api/v1/jobs/{sent.json()['job_id']}"
+                eventually(lambda: client.get(job).json()["status"] == "completed")
+
+    def new(self) -> dict[str, Any]:
+        """An item with a name of its own."""
+        self.made += 1
+        return {"name": f"{self.name}.{self.made}", "price": self.chance.randrange(100)}
 
 
 def test_no_reader_sees_less_than_what_was_acknowledged_before_it_asked(services: list[Serving]) -> None:
