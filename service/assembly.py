@@ -77,7 +77,7 @@ def assemble(choices: Choices, settings: Settings) -> Service:
         logging_config=None,
     )
     app.takes_keys = choices.database is not None
-    layers = [*layers_of(monitoring), *cache_layer(choices, running)]
+    layers = [*layers_of(monitoring), *cache_layer(choices, app, running)]
     if app.takes_keys:
         layers.append(Idempotency(app, lambda: lifespan.replies))
     app.prepare(running, lifespan.enter_request, is_logging_requests=choices.logging is not None, layers=layers)

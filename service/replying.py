@@ -1,6 +1,7 @@
 """Which replies a service caches, and of what they are made."""
 
 import msgspec
+from litestar import Litestar
 
 from infra.runners.sources import folder_hash
 from service.caching import CacheDesign
@@ -30,8 +31,8 @@ def kept_tables(choices: Choices) -> dict[str, str]:
     return {item.resource.name: item.table._meta.tablename for item in choices.resources if _ttl(choices, item) > 0}
 
 
-def cache_layer(choices: Choices, running: Running) -> list[Layer]:
-    """The layer that answers from the cache, if there is something to answer."""
+def cache_layer(choices: Choices, app: Litestar, running: Running) -> list[Layer]:
+    """The layer that answers from the cache in front of `app`, if there is something to answer."""
     options = choices.cache
     if options is None:
         return []
@@ -45,7 +46,8 @@ def cache_layer(choices: Choices, running: Running) -> list[Layer]:
         for template in (path, f"{path}/$stats"):
             routes[template] = CachedRoute(template=template, names=names, ttl_seconds=ttl)
         entities[path] = CachedRoute(template=f"{path}/{{id}}", names=names, ttl_seconds=ttl)
-    found = CachedRoutes(routes, entities)
+    others = [route.path for route in app.routes if not route.path_parameters]
+    found = CachedRoutes(routes, entities, others)
     return [
         lambda app: ResponseCache(app, found, lambda: running.caching, credential_headers=options.credential_headers)
     ]

@@ -1,8 +1,14 @@
 """Which requests a cache may answer, and what they say to it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import lru_cache
 
 import msgspec
+
+from domain.entity import parse_id
+
+_ID_LENGTH = 26
+_parse_id = lru_cache(1_000)(parse_id)
 
 
 class CachedRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,11 +20,17 @@ class CachedRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CachedRoutes:
-    """Finds the route of a path: the path of a resource, one of its operations, or one of its entities."""
+    """Finds the route of a path: the path of a resource, one of its operations, or one of its entities.
 
-    def __init__(self, routes: Mapping[str, CachedRoute], entities: Mapping[str, CachedRoute]) -> None:
+    `others` are paths of the service that are no entity of a resource, although they may look like one.
+    """
+
+    def __init__(
+        self, routes: Mapping[str, CachedRoute], entities: Mapping[str, CachedRoute], others: Collection[str] = ()
+    ) -> None:
         self._routes = dict(routes)
         self._entities = dict(entities)
+        self._others = frozenset(others)
 
     def find(self, path: str) -> CachedRoute | None:
         """The route, None for one that is not cached."""
@@ -26,7 +38,11 @@ class CachedRoutes:
         if found is not None:
             return found
         parent, _, last = path.rpartition("/")
-        return self._entities.get(parent) if last and not last.startswith("$") else None
+        if len(last) != _ID_LENGTH:
+            return None
+        found = self._entities.get(parent)
+        # Whatever else is beneath a resource is answered by somebody else's code, and made of who knows what.
+        return found if found is not None and _parse_id(last) is not None and path not in self._others else None
 
 
 class Asked(msgspec.Struct):

@@ -7,10 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar import Router, get
+from piccolo.columns import Varchar
 
-from domain.entity import new_id
+from domain.entity import Entity, new_id
+from domain.query import Resource
 from infra.database.postgres import PostgresEngine
 from infra.database.sqlite import SqliteEngine
+from infra.database.table import EntityTable
 from service.http.application import Service
 from service.http.cached_routes import CachedRoute, CachedRoutes
 from service.http.response_cache import ResponseCache
@@ -236,6 +240,47 @@ async def test_the_system_says_what_the_cache_has_been_good_for_and_empties_it(c
     assert outcome(await client.get(f"{ITEMS}/$stats")) == "fwd=miss; stored"
 
 
+class Sensor(Entity, kw_only=True):
+    """What measures."""
+
+    name: str
+
+
+class Sensors(EntityTable, tablename="sensors"):
+    """Where sensors are kept."""
+
+    name = Varchar(length=50)
+
+
+async def test_what_else_is_beneath_a_resource_is_not_taken_for_one_of_its_entities(database_url: str) -> None:
+    named, count = new_id(), 0
+
+    @get(["/nearest", f"/{named}", "/$first"])
+    async def own() -> dict[str, int]:
+        nonlocal count
+        count += 1
+        return {"count": count}
+
+    sensors = Resource(Sensor, "sensors", path=f"{ITEMS}/sensors")
+    service = (
+        builder(database_url)
+        .with_crud(sensors, table=Sensors, cache_ttl=0)
+        .include_router(Router(ITEMS, route_handlers=[own]))
+        .with_cache()
+    )
+    async with serving(service.build(settings())) as client:
+        for path in (f"{ITEMS}/nearest", f"{ITEMS}/{named}", f"{ITEMS}/$first", sensors.path):
+            replies = [await client.get(path) for _ in range(2)]
+            assert {reply.status_code for reply in replies} == {200}
+            assert ["cache-status" in reply.headers for reply in replies] == [False, False]
+        assert count == 6
+        made = await create(client)
+        for id in (made["id"], made["id"].lower()):
+            await client.get(f"{ITEMS}/{id}")
+            assert outcome(await client.get(f"{ITEMS}/{id}")) == "hit"
+        assert (await client.get(f"{ITEMS}/no-id")).status_code == 400
+
+
 CALLERS: list[dict[str, str]] = [
     {},
     {"Authorization": "Bearer alice"},
@@ -256,7 +301,7 @@ async def test_nobody_gets_what_was_made_for_another(running: tuple[Service, htt
         said = {name.decode(): value.decode() for name, value in scope["headers"] if name in SAID}
         body = f"{scope['path']} {sorted(said.items())}".encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
-        if scope["path"].endswith("cookie"):
+        if scope["path"].endswith(COOKIE_ID):
             headers.append((b"set-cookie", b"sid=secret"))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
@@ -271,15 +316,17 @@ async def test_nobody_gets_what_was_made_for_another(running: tuple[Service, htt
         async with httpx.AsyncClient(transport=transport, base_url="http://x.test") as client:
             return await client.get(path, headers=caller)
 
-    for path in ("/x", "/x/$stats", "/x/1", "/x/1?fields=a", "/x/cookie"):
+    cookie, entity = f"/x/{COOKIE_ID}", f"/x/{new_id()}"
+    for path in ("/x", "/x/$stats", entity, f"{entity}?fields=a", cookie):
         first = [await ask(path, caller) for caller in CALLERS]
         before = calls
         second = [await ask(path, caller) for caller in reversed(CALLERS)][::-1]
         assert [reply.text for reply in second] == [reply.text for reply in first]
         assert len({reply.text for reply in first}) == len(CALLERS)
         # What sets a cookie is nobody else's, ever; all the rest came from the cache.
-        assert calls - before == (len(CALLERS) if "cookie" in path else 0)
-        assert all(("set-cookie" in reply.headers) == ("cookie" in path) for reply in second)
+        assert calls - before == (len(CALLERS) if path == cookie else 0)
+        assert all(("set-cookie" in reply.headers) == (path == cookie) for reply in second)
 
 
+COOKIE_ID = new_id()
 SAID = {b"authorization", b"x-api-key", b"cookie"}
