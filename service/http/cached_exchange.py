@@ -1,8 +1,5 @@
 """One request, answered from the cache or through the app behind it."""
 
-import asyncio
-import gzip
-import hashlib
 import time
 from functools import lru_cache
 from typing import Any, cast
@@ -24,12 +21,9 @@ from domain.replies import (
 from service.http.cache_status import cache_status
 from service.http.cached_routes import Asked, CachedRoute
 from service.http.capturing import CollectedReply
-from service.http.conditional import is_unmodified
+from service.http.conditional import matched_tag, packed_tag
+from service.http.packing import SMALLEST_BYTES, Packing
 from service.managers.caching import Caching
-
-# Smaller ones would hardly become smaller.
-_SMALLEST_COMPRESSED = 1024
-_LEVEL = 5
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StoredReply).decode
@@ -62,11 +56,13 @@ class CachedExchange:
         route: CachedRoute,
         asked: Asked,
         vary: bytes,
+        packing: Packing,
         scope: Scope,
         receive: Receive,
         send: Send,
     ) -> None:
-        self._app, self._caching, self._route, self._asked, self._vary = app, caching, route, asked, vary
+        self._app, self._caching, self._route, self._asked = app, caching, route, asked
+        self._vary, self._packing = vary, packing
         self._scope, self._receive, self._send = scope, receive, send
         self._stats = caching.route(route.template)
         self._lifetime = caching.lifetime(route.ttl_seconds)
@@ -169,29 +165,27 @@ class CachedExchange:
             reply = msgspec.structs.replace(reply, body=_with_own_trace(reply.body))
         own = reply.etag
         tag = own or (tag if reply.status == HTTP_200_OK else b"")
+        is_packed = self._asked.takes_gzip and len(reply.body) >= SMALLEST_BYTES
         known = self._asked.known
-        if tag and known is not None and not self._asked.is_refreshing and is_unmodified(_text(known), _text(tag)):
-            await self._send_unmodified(tag, status)
-            return
+        if tag and known is not None and not self._asked.is_refreshing:
+            matched = matched_tag(known, tag, is_packed=is_packed)
+            if matched:
+                await self._send_unmodified(matched, status)
+                return
         headers = [*reply.headers, (b"cache-status", status), (b"vary", self._vary)]
         headers.append((b"age", b"%d" % max(0, time.time() - reply.made_at)))
         if tag and not own:
             headers.append((b"etag", tag))
         if not any(name == b"cache-control" for name, _ in reply.headers):
             headers.append((b"cache-control", self._control))
-        if self._asked.takes_gzip and len(reply.body) >= _SMALLEST_COMPRESSED:
-            reply, headers = await self._compressed(payload, reply, headers)
+        if is_packed:
+            # Of all replies to this question, only this one was made in that moment.
+            made, seconds = f"{self._key}|{reply.made_at!r}", self._route.ttl_seconds
+            body = await self._packing.packed(self._caching.near, made, reply.body, ttl_seconds=seconds)
+            reply = msgspec.structs.replace(reply, body=body)
+            headers = [(name, packed_tag(value) if name == b"etag" else value) for name, value in headers]
+            headers.append((b"content-encoding", b"gzip"))
         await self._send_reply(reply, headers)
-
-    async def _compressed(self, payload: bytes, reply: StoredReply, headers: Headers) -> tuple[StoredReply, Headers]:
-        """The reply in the form for clients that can unpack it, which is kept as well."""
-        key = f"gzip|{hashlib.blake2b(payload, digest_size=16).hexdigest()}"
-        body = self._caching.near.peek(key)
-        if body is None:
-            body = await asyncio.to_thread(gzip.compress, reply.body, _LEVEL, mtime=0)
-            self._caching.near.set_now(key, body, ttl_seconds=self._route.ttl_seconds)
-        named = [(name, _gzip_tag(value) if name == b"etag" else value) for name, value in headers]
-        return msgspec.structs.replace(reply, body=body), [*named, (b"content-encoding", b"gzip")]
 
     @property
     def _control(self) -> bytes:
@@ -210,10 +204,6 @@ class CachedExchange:
         await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
 
 
-def _text(value: bytes) -> str:
-    return value.decode("latin-1")
-
-
 def _with_own_trace(body: bytes) -> bytes:
     """A problem names the request that it answers, which is this one."""
     try:
@@ -221,8 +211,3 @@ def _with_own_trace(body: bytes) -> bytes:
     except msgspec.DecodeError:
         return body
     return msgspec.json.encode({**problem, "trace_id": current_context().request_id}) if "trace_id" in problem else body
-
-
-def _gzip_tag(tag: bytes) -> bytes:
-    # A strong tag is that of one encoding only; what stands behind the version is not looked at when it comes back.
-    return tag if tag.startswith(b"W/") else tag[:-1] + b'-gzip"'

@@ -36,6 +36,22 @@ def is_unmodified(if_none_match: str, tag: str) -> bool:
     )
 
 
+def packed_tag(tag: bytes) -> bytes:
+    """The tag of the same thing as gzip: a strong one names one encoding only. Comparing them disregards that."""
+    return tag if tag.startswith(b"W/") else tag[:-1] + b'-gzip"'
+
+
+def matched_tag(if_none_match: bytes, tag: bytes, *, is_packed: bool) -> bytes:
+    """The tag that a 304 names: that of the encoding which the client has. Empty when the client has neither.
+
+    `is_packed` says which encoding it would get now.
+    """
+    if not is_unmodified(if_none_match.decode("latin-1"), tag.decode("latin-1")):
+        return b""
+    forms = (packed_tag(tag), tag) if is_packed else (tag, packed_tag(tag))
+    return next((form for form in forms if form in if_none_match), forms[0])
+
+
 def expectation(if_match: str | None, if_none_match: str | None = None) -> Callable[[str], bool] | None:
     """What `If-Match` and `If-None-Match` demand of the stored version before a change; None without both.
 

@@ -10,6 +10,7 @@ from domain.replies import canonical_query
 from service.http.assets import accepted_encodings
 from service.http.cached_exchange import CachedExchange
 from service.http.cached_routes import Asked, CachedRoutes
+from service.http.packing import Packing
 from service.http.routing import ROUTE
 from service.managers.caching import Caching
 
@@ -42,6 +43,7 @@ class ResponseCache:
         self._credentials = frozenset([*_CREDENTIALS, *(name.lower().encode() for name in credential_headers)])
         names = sorted(name.decode().title() for name in self._credentials)
         self._vary = ", ".join([*names, "Accept-Encoding"]).encode()
+        self._packing = Packing()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = cast("HTTPScope", scope)
@@ -52,7 +54,8 @@ class ResponseCache:
             await self._app(scope, receive, send)
             return
         cast("dict[str, Any]", scope)[ROUTE] = route.template
-        await CachedExchange(self._app, caching, route, asked, self._vary, scope, receive, send).answer()
+        exchange = CachedExchange(self._app, caching, route, asked, self._vary, self._packing, scope, receive, send)
+        await exchange.answer()
 
     def _asked(self, scope: HTTPScope) -> Asked | None:
         """None for a request that no cache may answer."""

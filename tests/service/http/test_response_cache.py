@@ -1,6 +1,7 @@
 """What the cache in front of a service promises: never an old answer, never another's, and no work twice."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -198,8 +199,74 @@ async def test_long_replies_are_packed_for_those_who_can_unpack_them(client: htt
     packed = await client.get(url, headers={"Accept-Encoding": "gzip"})
     assert packed.headers["etag"] == whole.headers["etag"][:-1] + '-gzip"'
     assert (await client.get(url, headers={"If-None-Match": packed.headers["etag"]})).status_code == 304
+    for own, accepted in ((packed, "identity"), (packed, "gzip"), (whole, "identity"), (whole, "gzip")):
+        headers = {"If-None-Match": own.headers["etag"], "Accept-Encoding": accepted}
+        known = await client.get(url, headers=headers)
+        assert known.status_code == 304
+        # Another tag would make another encoding of what the client has.
+        assert known.headers["etag"] == own.headers["etag"]
     changed = await client.patch(url, json={"name": "z"}, headers={"If-Match": packed.headers["etag"]})
     assert changed.status_code == 200
+
+
+async def test_a_reply_is_packed_once_for_all_who_ask(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await create(client, note="x" * 5000)
+    url, count, compress = f"{ITEMS}/{made['id']}", 0, gzip.compress
+
+    def counted(*args: Any, **options: Any) -> bytes:
+        nonlocal count
+        count += 1
+        return compress(*args, **options)
+
+    monkeypatch.setattr(gzip, "compress", counted)
+    replies = await asyncio.gather(*[client.get(url, headers={"Accept-Encoding": "gzip"}) for _ in range(20)])
+    replies.append(await client.get(url, headers={"Accept-Encoding": "gzip"}))
+    assert {reply.headers["content-encoding"] for reply in replies} == {"gzip"}
+    assert {reply.json()["id"] for reply in replies} == {made["id"]}
+    assert count == 1
+
+
+async def test_what_one_process_has_packed_others_find(
+    sqlite_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, count, compress = "", 0, gzip.compress
+
+    def counted(*args: Any, **options: Any) -> bytes:
+        nonlocal count
+        count += 1
+        return compress(*args, **options)
+
+    monkeypatch.setattr(gzip, "compress", counted)
+    for expected in ("fwd=miss; stored", "hit"):
+        # The first one has ended before the other begins, so everything is in Redis.
+        service = builder(sqlite_url).with_cache().build(settings(redis_url=redis_url))
+        async with serving(service) as client:
+            url = url or f"{ITEMS}/{(await create(client, note='x' * 5000))['id']}"
+            reply = await client.get(url, headers={"Accept-Encoding": "gzip"})
+            assert reply.headers["content-encoding"] == "gzip"
+            assert outcome(reply) == expected
+    assert count == 1
+
+
+async def test_what_is_made_anew_is_packed_anew(running: tuple[Service, httpx.AsyncClient]) -> None:
+    count = 0
+
+    async def counting(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal count
+        count += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"%d " % count + b"x" * 2000, "more_body": False})
+
+    routes = CachedRoutes({"/packed": CachedRoute(template="/packed", names=("items",), ttl_seconds=60)}, {})
+    cached = ResponseCache(counting, routes, lambda: running[0].running.caching)
+    transport = httpx.ASGITransport(app=cached)  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://x.test") as client:
+        for url, expected in (("", "1"), ("", "1"), ("?nocache", "2"), ("", "2")):
+            reply = await client.get(f"/packed{url}", headers={"Accept-Encoding": "gzip"})
+            assert reply.headers["content-encoding"] == "gzip"
+            assert reply.text.split()[0] == expected
 
 
 async def test_many_who_ask_at_once_make_one_statement(
