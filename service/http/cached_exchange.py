@@ -25,9 +25,11 @@ from service.http.conditional import matched_tag, packed_tag
 from service.http.packing import SMALLEST_BYTES, Packing
 from service.managers.caching import Caching
 
+MOST_REMEMBERED_BYTES = 2 * 1024
+"""Longer queries and credentials are worked out each time: a server takes 64 KiB of them, a thousand times too much."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StoredReply).decode
-# Strings of a hostile length must not fill the memory: a server takes 64 KiB of them at most.
 _key = lru_cache(1_000)(reply_key)
 
 
@@ -66,7 +68,10 @@ class CachedExchange:
         self._scope, self._receive, self._send = scope, receive, send
         self._stats = caching.route(route.template)
         self._lifetime = caching.lifetime(route.ttl_seconds)
-        self._key = _key(caching.fingerprint, current_context().tenant, scope["path"], asked.query, *asked.credentials)
+        is_short = len(asked.query) + sum(map(len, asked.credentials)) <= MOST_REMEMBERED_BYTES
+        self._key = (_key if is_short else reply_key)(
+            caching.fingerprint, current_context().tenant, scope["path"], asked.query, *asked.credentials
+        )
         self._is_answered = False
 
     async def answer(self) -> None:

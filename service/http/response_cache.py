@@ -8,20 +8,21 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from domain.replies import canonical_query
 from service.http.assets import accepted_encodings
-from service.http.cached_exchange import CachedExchange
+from service.http.cached_exchange import MOST_REMEMBERED_BYTES, CachedExchange
 from service.http.cached_routes import Asked, CachedRoutes
 from service.http.packing import Packing
 from service.http.routing import ROUTE
 from service.managers.caching import Caching
 
 _CREDENTIALS = (b"authorization", b"cookie")
-# Strings of a hostile length must not fill the memory: a server takes 64 KiB of them at most.
-_canonical = lru_cache(1_000)(canonical_query)
 
 
-@lru_cache(100)
-def _takes_gzip(accept_encoding: bytes) -> bool:
+def _is_taking_gzip(accept_encoding: bytes) -> bool:
     return "gzip" in accepted_encodings(accept_encoding.decode("latin-1"))
+
+
+_canonical = lru_cache(1_000)(canonical_query)
+_takes_gzip = lru_cache(100)(_is_taking_gzip)
 
 
 class ResponseCache:
@@ -66,16 +67,17 @@ class ResponseCache:
             elif name == b"if-none-match":
                 asked.known = value
             elif name == b"accept-encoding":
-                asked.takes_gzip = _takes_gzip(value)
+                asked.takes_gzip = (_takes_gzip if len(value) <= MOST_REMEMBERED_BYTES else _is_taking_gzip)(value)
             elif name == b"cache-control":
-                if b"no-store" in value:
+                wanted = value.lower()
+                if b"no-store" in wanted:
                     return None
-                asked.is_refreshing = asked.is_refreshing or b"no-cache" in value or b"max-age=0" in value
+                asked.is_refreshing = asked.is_refreshing or b"no-cache" in wanted or b"max-age=0" in wanted
             elif name in {b"range", b"if-modified-since", b"if-match"}:
                 return None
         raw = scope["query_string"]
         if raw:
-            spelled = _canonical(raw)
+            spelled = (_canonical if len(raw) <= MOST_REMEMBERED_BYTES else canonical_query)(raw)
             if spelled is None:
                 return None
             asked.query, has_nocache = spelled

@@ -16,6 +16,7 @@ from domain.query import Resource
 from infra.database.postgres import PostgresEngine
 from infra.database.sqlite import SqliteEngine
 from infra.database.table import EntityTable
+from service.http import cached_exchange, response_cache
 from service.http.application import Service
 from service.http.cached_routes import CachedRoute, CachedRoutes
 from service.http.response_cache import ResponseCache
@@ -170,6 +171,15 @@ async def test_mistakes_are_answered_each_time(client: httpx.AsyncClient) -> Non
         assert "cache-status" not in reply.headers
 
 
+@pytest.mark.parametrize(
+    ("header", "outcomes"), [("No-Cache", "fwd=request; stored"), ("MAX-AGE=0", "fwd=request; stored")]
+)
+async def test_directives_are_understood_in_any_case(client: httpx.AsyncClient, header: str, outcomes: str) -> None:
+    await client.get(ITEMS)
+    assert outcome(await client.get(ITEMS, headers={"Cache-Control": header})) == outcomes
+    assert "cache-status" not in (await client.get(ITEMS, headers={"Cache-Control": "No-Store"})).headers
+
+
 async def test_callers_that_differ_in_their_credentials_share_nothing(client: httpx.AsyncClient) -> None:
     await create(client)
     callers = [{}, {"Authorization": "a"}, {"Authorization": "b"}, {"X-API-Key": "a"}, {"Cookie": "a=b"}]
@@ -267,6 +277,18 @@ async def test_what_is_made_anew_is_packed_anew(running: tuple[Service, httpx.As
             reply = await client.get(f"/packed{url}", headers={"Accept-Encoding": "gzip"})
             assert reply.headers["content-encoding"] == "gzip"
             assert reply.text.split()[0] == expected
+
+
+async def test_what_is_long_is_not_remembered_beside_the_cache(client: httpx.AsyncClient) -> None:
+    remembered = (response_cache._canonical, response_cache._takes_gzip, cached_exchange._key)
+    await client.get(ITEMS)
+    sizes = [kept.cache_info().misses for kept in remembered]
+    long = "x" * 3000
+    for _ in range(2):
+        await client.get(f"{ITEMS}?search={long}")
+        assert outcome(await client.get(ITEMS, headers={"Authorization": long})) in {"fwd=miss; stored", "hit"}
+        await client.get(ITEMS, headers={"Accept-Encoding": f"gzip, {long}"})
+    assert [kept.cache_info().misses for kept in remembered] == sizes
 
 
 async def test_many_who_ask_at_once_make_one_statement(
