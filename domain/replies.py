@@ -27,10 +27,14 @@ class StoredReply(msgspec.Struct, frozen=True, array_like=True):
 
 
 def is_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether a reply may be given to others who ask the same: never with a cookie, nor where it says so itself."""
-    if status not in _KEPT_STATUSES:
-        return False
-    for name, value in headers:
+    """Whether a reply may be given to others who ask the same, now and later."""
+    return status in _KEPT_STATUSES and may_be_shared(headers)
+
+
+def may_be_shared(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether its headers allow that: never with a cookie, nor where it says so itself."""
+    for spelled, value in headers:
+        name = spelled.lower()
         if name == b"set-cookie" or (name == b"content-type" and value.startswith(b"text/event-stream")):
             return False
         if name == b"cache-control" and any(word in value.lower() for word in _FORBIDDING):
@@ -39,8 +43,35 @@ def is_kept(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """The headers that belong to a reply whoever gets it, and whenever."""
-    return [(name, value) for name, value in headers if name.lower() not in _NOT_KEPT]
+    """The headers that belong to a reply whoever gets it, and whenever; their names in lower case."""
+    return [(name.lower(), value) for name, value in headers if name.lower() not in _NOT_KEPT]
+
+
+def labelled(headers: Iterable[tuple[bytes, bytes]], vary: bytes, control: bytes) -> Headers:
+    """The headers of a reply with what caches on its way go by: `Vary`, and `Cache-Control` where it has none."""
+    found: Headers = []
+    for pair in headers:
+        name = pair[0].lower()
+        if name == b"vary":
+            vary = _merged(vary, pair[1])
+            continue
+        if name == b"cache-control":
+            control = b""
+        elif name == b"set-cookie" and control:
+            # A cookie is for one client, even if that is the first time that it tells who it is.
+            control = b"private, no-cache"
+        found.append(pair)
+    found.append((b"vary", vary))
+    if control:
+        found.append((b"cache-control", control))
+    return found
+
+
+def _merged(names: bytes, others: bytes) -> bytes:
+    """Two lists of names as one."""
+    known = {name.strip().lower() for name in names.split(b",")}
+    new = [name.strip() for name in others.split(b",") if name.strip().lower() not in {b"", *known}]
+    return b", ".join([names, *new])
 
 
 def canonical_query(raw: bytes) -> tuple[str, bool] | None:

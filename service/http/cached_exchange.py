@@ -5,24 +5,20 @@ from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
-from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED, HTTP_404_NOT_FOUND, HTTP_503_SERVICE_UNAVAILABLE
+from litestar.status_codes import HTTP_200_OK, HTTP_404_NOT_FOUND, HTTP_503_SERVICE_UNAVAILABLE
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from domain.caching import EVERYTHING
 from domain.computations import Outcome, full_key
 from domain.context import current_context
 from domain.errors import Unavailable
-from domain.replies import (
-    Headers,
-    StoredReply,
-    generation_tag,
-    reply_key,
-)
+from domain.replies import Headers, StoredReply, generation_tag, labelled, reply_key
 from service.http.cache_status import cache_status
 from service.http.cached_routes import Asked, CachedRoute
 from service.http.capturing import CollectedReply
 from service.http.conditional import matched_tag, packed_tag
 from service.http.packing import SMALLEST_BYTES, Packing
+from service.http.unkept import UnkeptReply, send_unmodified
 from service.managers.caching import Caching
 
 MOST_REMEMBERED_BYTES = 2 * 1024
@@ -72,7 +68,9 @@ class CachedExchange:
         self._key = (_key if is_short else reply_key)(
             caching.fingerprint, current_context().tenant, scope["path"], asked.query, *asked.credentials
         )
-        self._is_answered = False
+        self._collected: CollectedReply | None = None
+        # From then on a reply that is not kept has nobody to go to.
+        self._is_over = False
 
     async def answer(self) -> None:
         names = (*self._route.names, EVERYTHING)
@@ -113,14 +111,15 @@ class CachedExchange:
                 group="" if self._asked.query else self._route.template,
             )
         except _NotKept as error:
-            if error.exchange is not self:
-                await self._app(self._scope, self._receive, self._send)
             self._stats.bypassed += 1
+            await self._pass_on(error.exchange)
             return
         except _Down as error:
             self._stats.bypassed += 1
-            await self._send_reply(error.reply, error.reply.headers)
+            await self._send_down(error.reply)
             return
+        finally:
+            await self._end()
         self._stats.count(found.outcome)
         status = cache_status(found.outcome, found.ttl_seconds)
         await self._give(found.value, b"" if found.outcome is Outcome.STALE else tag, status)
@@ -131,29 +130,47 @@ class CachedExchange:
         try:
             payload = await self._load()
         except _NotKept:
+            await self._pass_on(self)
             return
         except _Down as error:
-            await self._send_reply(error.reply, error.reply.headers)
+            await self._send_down(error.reply)
             return
+        finally:
+            await self._end()
         self._caching.put(key, payload, self._lifetime)
         await self._give(payload, tag, b"millrace; fwd=request; stored")
 
     # From the app
 
     async def _load(self) -> bytes:
-        """The app's reply as bytes to keep. Raises `_NotKept` for one that has gone to this client alone."""
-        capture = CollectedReply(self._caching.options.max_entry_bytes, None if self._is_answered else self._send)
+        """The app's reply as bytes to keep. Raises `_NotKept` for one that goes to this client alone."""
+        collected = self._collected = CollectedReply(self._caching.options.max_entry_bytes)
         # The whole reply, whatever the client has already.
         headers = [pair for pair in self._scope["headers"] if pair[0] != b"if-none-match"]
         scope = cast("Scope", {**self._scope, "headers": headers, "query_string": self._query})
-        await self._app(scope, self._receive, capture.send)
-        if capture.is_passing:
-            self._is_answered = True
+        reply = await collected.collect(self._app, scope, self._receive)
+        if reply is None:
+            if self._is_over:
+                await collected.stop()
             raise _NotKept(self)
-        reply = capture.reply()
         if reply.status == HTTP_503_SERVICE_UNAVAILABLE:
             raise _Down(reply)
         return _encode(reply)
+
+    async def _pass_on(self, exchange: "CachedExchange") -> None:
+        """Send what is not kept: the reply made for this client, or one of its own if that was for another."""
+        known = None if self._asked.is_refreshing else self._asked.known
+        client = UnkeptReply(self._send, self._vary, self._asked.control, known)
+        if exchange is self and self._collected is not None:
+            await self._collected.pass_on(client.send)
+        else:
+            await self._app(cast("Scope", {**self._scope, "query_string": self._query}), self._receive, client.send)
+
+    async def _end(self) -> None:
+        """What was begun for this client and for nobody else ends with it."""
+        self._is_over = True
+        if self._collected is not None and self._collected.is_passing:
+            await self._collected.stop()
 
     @property
     def _query(self) -> bytes:
@@ -164,49 +181,41 @@ class CachedExchange:
 
     async def _give(self, payload: bytes, tag: bytes, status: bytes) -> None:
         """Send what is kept, or say that the client has it."""
-        self._is_answered = True
         reply = _decode(payload)
-        if reply.status == HTTP_404_NOT_FOUND:
-            reply = msgspec.structs.replace(reply, body=_with_own_trace(reply.body))
+        body = reply.body if reply.status != HTTP_404_NOT_FOUND else _with_own_trace(reply.body)
         own = reply.etag
         tag = own or (tag if reply.status == HTTP_200_OK else b"")
-        is_packed = self._asked.takes_gzip and len(reply.body) >= SMALLEST_BYTES
+        is_packed = self._asked.takes_gzip and len(body) >= SMALLEST_BYTES
         known = self._asked.known
         if tag and known is not None and not self._asked.is_refreshing:
             matched = matched_tag(known, tag, is_packed=is_packed)
             if matched:
                 await self._send_unmodified(matched, status)
                 return
-        headers = [*reply.headers, (b"cache-status", status), (b"vary", self._vary)]
-        headers.append((b"age", b"%d" % max(0, time.time() - reply.made_at)))
+        headers = labelled(reply.headers, self._vary, self._asked.control)
+        headers += ((b"cache-status", status), (b"age", b"%d" % max(0, time.time() - reply.made_at)))
         if tag and not own:
             headers.append((b"etag", tag))
-        if not any(name == b"cache-control" for name, _ in reply.headers):
-            headers.append((b"cache-control", self._control))
         if is_packed:
             # Of all replies to this question, only this one was made in that moment.
-            made, seconds = f"{self._key}|{reply.made_at!r}", self._route.ttl_seconds
-            body = await self._packing.packed(self._caching.near, made, reply.body, ttl_seconds=seconds)
-            reply = msgspec.structs.replace(reply, body=body)
+            made = f"{self._key}|{reply.made_at!r}"
+            body = await self._packing.packed(self._caching.near, made, body, ttl_seconds=self._route.ttl_seconds)
             headers = [(name, packed_tag(value) if name == b"etag" else value) for name, value in headers]
             headers.append((b"content-encoding", b"gzip"))
-        await self._send_reply(reply, headers)
+        await self._send_reply(reply.status, headers, body)
 
-    @property
-    def _control(self) -> bytes:
-        # To be kept by anybody, and used after asking here: that is what makes a change visible at once.
-        return b"private, no-cache" if self._asked.credentials else b"no-cache"
+    async def _send_down(self, reply: StoredReply) -> None:
+        headers = labelled(reply.headers, self._vary, self._asked.control)
+        await self._send_reply(reply.status, headers, _with_own_trace(reply.body))
 
     async def _send_unmodified(self, tag: bytes, status: bytes) -> None:
-        headers = [(b"etag", tag), (b"cache-control", self._control), (b"vary", self._vary), (b"cache-status", status)]
-        await self._send({"type": "http.response.start", "status": HTTP_304_NOT_MODIFIED, "headers": headers})
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        headers = [(b"etag", tag), (b"cache-control", self._asked.control)]
+        await send_unmodified(self._send, [*headers, (b"vary", self._vary), (b"cache-status", status)])
 
-    async def _send_reply(self, reply: StoredReply, headers: Headers) -> None:
-        self._is_answered = True
-        headers = [*headers, (b"content-length", b"%d" % len(reply.body))]
-        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": reply.body, "more_body": False})
+    async def _send_reply(self, status: int, headers: Headers, body: bytes) -> None:
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _with_own_trace(body: bytes) -> bytes:

@@ -46,10 +46,17 @@ class CachedRoutes:
 
 
 class Asked(msgspec.Struct):
-    """What the headers and the query of a request say to a cache."""
+    """What the headers and the query of a request say to a cache; `is_bypassing` one that no cache may answer."""
 
     credentials: list[bytes] = []
     known: bytes | None = None
     is_refreshing: bool = False
+    is_bypassing: bool = False
     takes_gzip: bool = False
     query: str = ""
+
+    @property
+    def control(self) -> bytes:
+        """The `Cache-Control` of its reply."""
+        # To be kept by anybody, and used after asking here: that is what makes a change visible at once.
+        return b"private, no-cache" if self.credentials else b"no-cache"

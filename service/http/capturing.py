@@ -6,9 +6,18 @@ from collections import deque
 from collections.abc import Callable
 
 from litestar.status_codes import HTTP_503_SERVICE_UNAVAILABLE
-from litestar.types import HTTPReceiveMessage, HTTPResponseStartEvent, Message, Receive, Send, WebSocketReceiveMessage
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    HTTPResponseStartEvent,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
 
-from domain.replies import StoredReply, is_kept, kept_headers
+from domain.replies import StoredReply, is_kept, kept_headers, may_be_shared
 
 _Received = HTTPReceiveMessage | WebSocketReceiveMessage
 _EVENT_STREAM = b"text/event-stream"
@@ -112,41 +121,85 @@ class HeldReply:
 
 
 class CollectedReply:
-    """Collects a reply; one that is not to be kept, or is too long, goes on to `send` as it comes."""
+    """A reply of the app, collected to be kept.
 
-    def __init__(self, most_bytes: int, send: Send | None) -> None:
-        self._most_bytes, self._send = most_bytes, send
+    One that must not be kept, or has more than `most_bytes`, is passing: the app waits until it is passed on to its
+    client, or stopped because there is none.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._start: HTTPResponseStartEvent | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._running: asyncio.Task[None] | None = None
+        self._is_known = asyncio.Event()
+        self._is_taken = asyncio.Event()
+        self._client: Send | None = None
         self.is_passing = False
 
-    async def send(self, message: Message) -> None:
+    async def collect(self, app: ASGIApp, scope: Scope, receive: Receive) -> StoredReply | None:
+        """The whole reply; None as soon as it is seen to be passing. Raises what the app raises."""
+        # A task of its own, so that it can go on while nobody else waits for it any more.
+        self._running = asyncio.create_task(_run(app, scope, receive, self._send))
+        self._running.add_done_callback(lambda _: self._is_known.set())
+        try:
+            await self._is_known.wait()
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        if self.is_passing:
+            return None
+        self._running.result()
+        return self._reply()
+
+    async def pass_on(self, send: Send) -> None:
+        """Send what is passing, to the end of the app. Raises what the app raises."""
+        assert self._running is not None
+        self._client = send
+        self._is_taken.set()
+        # Whoever cancels this cancels that.
+        await self._running
+
+    async def stop(self) -> None:
+        """End the app, if it is still at work."""
+        if self._running is not None and not self._running.done():
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _send(self, message: Message) -> None:
         if self.is_passing:
             await self._pass(message)
         elif message["type"] == "http.response.start":
             self._start = message
-            if not is_kept(message["status"], message["headers"]) and message["status"] != HTTP_503_SERVICE_UNAVAILABLE:
-                self.is_passing = True
+            status, headers = message["status"], message["headers"]
+            is_shared = may_be_shared(headers) if status == HTTP_503_SERVICE_UNAVAILABLE else is_kept(status, headers)
+            if not is_shared:
                 await self._pass(message)
         elif message["type"] == "http.response.body":
             piece = message.get("body", b"")
             self._pieces.append(piece)
             self._size += len(piece)
             if self._size > self._most_bytes and self._start is not None:
-                self.is_passing = True
-                await self._pass(self._start)
                 body = b"".join(self._pieces)
-                await self._pass({**message, "body": body})
+                self._pieces.clear()
+                await self._pass(self._start, {**message, "body": body})
 
-    async def _pass(self, message: Message) -> None:
-        if self._send is not None:
-            await self._send(message)
+    async def _pass(self, *messages: Message) -> None:
+        self.is_passing = True
+        self._is_known.set()
+        await self._is_taken.wait()
+        assert self._client is not None
+        for message in messages:
+            await self._client(message)
 
-    def reply(self) -> StoredReply:
-        """What was collected."""
+    def _reply(self) -> StoredReply:
         if self._start is None:
             raise RuntimeError("the app has ended without a reply")
-        headers = [*self._start["headers"]]
+        headers = kept_headers(self._start["headers"])
         etag = next((value for name, value in headers if name == b"etag"), b"")
-        return StoredReply(self._start["status"], kept_headers(headers), b"".join(self._pieces), time.time(), etag)
+        return StoredReply(self._start["status"], headers, b"".join(self._pieces), time.time(), etag)
+
+
+async def _run(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)

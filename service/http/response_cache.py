@@ -12,9 +12,11 @@ from service.http.cached_exchange import MOST_REMEMBERED_BYTES, CachedExchange
 from service.http.cached_routes import Asked, CachedRoutes
 from service.http.packing import Packing
 from service.http.routing import ROUTE
+from service.http.unkept import UnkeptReply
 from service.managers.caching import Caching
 
 _CREDENTIALS = (b"authorization", b"cookie")
+_CONDITIONS = {b"range", b"if-modified-since", b"if-match"}
 
 
 def _is_taking_gzip(accept_encoding: bytes) -> bool:
@@ -49,17 +51,18 @@ class ResponseCache:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = cast("HTTPScope", scope)
         route = self._routes.find(scope["path"]) if scope["method"] == "GET" else None
-        caching = self._caching() if route is not None else None
-        asked = self._asked(scope) if caching is not None else None
-        if route is None or caching is None or asked is None:
+        if route is None:
             await self._app(scope, receive, send)
+            return
+        asked, caching = self._asked(scope), self._caching()
+        if caching is None or asked.is_bypassing:
+            await self._app(scope, receive, UnkeptReply(send, self._vary, asked.control).send)
             return
         cast("dict[str, Any]", scope)[ROUTE] = route.template
         exchange = CachedExchange(self._app, caching, route, asked, self._vary, self._packing, scope, receive, send)
         await exchange.answer()
 
-    def _asked(self, scope: HTTPScope) -> Asked | None:
-        """None for a request that no cache may answer."""
+    def _asked(self, scope: HTTPScope) -> Asked:
         asked = Asked(credentials=[])
         for name, value in scope["headers"]:
             if name in self._credentials:
@@ -70,16 +73,16 @@ class ResponseCache:
                 asked.takes_gzip = (_takes_gzip if len(value) <= MOST_REMEMBERED_BYTES else _is_taking_gzip)(value)
             elif name == b"cache-control":
                 wanted = value.lower()
-                if b"no-store" in wanted:
-                    return None
+                asked.is_bypassing = asked.is_bypassing or b"no-store" in wanted
                 asked.is_refreshing = asked.is_refreshing or b"no-cache" in wanted or b"max-age=0" in wanted
-            elif name in {b"range", b"if-modified-since", b"if-match"}:
-                return None
+            elif name in _CONDITIONS:
+                asked.is_bypassing = True
         raw = scope["query_string"]
         if raw:
             spelled = (_canonical if len(raw) <= MOST_REMEMBERED_BYTES else canonical_query)(raw)
             if spelled is None:
-                return None
+                asked.is_bypassing = True
+                return asked
             asked.query, has_nocache = spelled
             asked.is_refreshing = asked.is_refreshing or has_nocache
         return asked
