@@ -80,7 +80,8 @@ class HeldReply:
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        return [(name.lower(), value) for name, value in self._start["headers"]] if self._start is not None else []
+        found = self._start.get("headers", ()) if self._start is not None else ()
+        return [(name.lower(), value) for name, value in found]
 
     @property
     def body(self) -> bytes | None:
