@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
+from zlib import crc32
 
 import msgspec
 
@@ -11,6 +12,16 @@ EVERYTHING = "*"
 
 LONGEST_SHARED_BYTES = 1024 * 1024
 """Longer values take longer than anybody waits for a shared cache; they are for the memory of one process."""
+
+
+def group_of(id: str, groups: int) -> int:
+    """The number of the group that an entity is in, of so many."""
+    return crc32(id.encode()) % groups
+
+
+def group_name(table: str, number: int) -> str:
+    """The name behind which a group of the entities of a table is."""
+    return f"{table}#{number}"
 
 
 class CacheStats(msgspec.Struct, kw_only=True):

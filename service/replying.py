@@ -3,6 +3,7 @@
 import msgspec
 from litestar import Litestar
 
+from domain.caching import group_name
 from infra.runners.sources import folder_hash
 from service.caching import CacheDesign
 from service.choices import Choices, OfferedResource
@@ -10,6 +11,7 @@ from service.http.application import Layer
 from service.http.cached_routes import CachedRoute, CachedRoutes
 from service.http.response_cache import ResponseCache
 from service.http.running import Running
+from service.managers.cached import Cached
 
 
 def cache_design(choices: Choices) -> CacheDesign | None:
@@ -37,20 +39,29 @@ def cache_layer(choices: Choices, app: Litestar, running: Running) -> list[Layer
     if options is None:
         return []
     routes: dict[str, CachedRoute] = {}
-    entities: dict[str, CachedRoute] = {}
+    entities: dict[str, list[CachedRoute]] = {}
     for item in choices.resources:
         ttl = _ttl(choices, item)
         if not ttl:
             continue
-        path, names = item.resource.path, (item.table._meta.tablename,)
+        path, table = item.resource.path, item.table._meta.tablename
         for template in (path, f"{path}/$stats"):
-            routes[template] = CachedRoute(template=template, names=names, ttl_seconds=ttl)
-        entities[path] = CachedRoute(template=f"{path}/{{id}}", names=names, ttl_seconds=ttl)
+            routes[template] = CachedRoute(template=template, names=(table,), ttl_seconds=ttl)
+        entities[path] = [
+            CachedRoute(template=f"{path}/{{id}}", names=(name,), ttl_seconds=ttl)
+            for name in _entity_names(item, table)
+        ]
     others = [route.path for route in app.routes if not route.path_parameters]
     found = CachedRoutes(routes, entities, others)
     return [
         lambda app: ResponseCache(app, found, lambda: running.caching, credential_headers=options.credential_headers)
     ]
+
+
+def _entity_names(item: OfferedResource, table: str) -> list[str]:
+    """The names of what replies of single entities depend on, one for each group of them."""
+    groups = next((hook.groups for hook in item.hooks if isinstance(hook, Cached)), 0)
+    return [group_name(table, number) for number in range(groups)] or [table]
 
 
 def _ttl(choices: Choices, item: OfferedResource) -> float:

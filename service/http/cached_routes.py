@@ -1,10 +1,11 @@
 """Which requests a cache may answer, and what they say to it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import msgspec
 
+from domain.caching import group_of
 from domain.entity import parse_id
 
 _ID_LENGTH = 26
@@ -22,11 +23,15 @@ class CachedRoute(msgspec.Struct, frozen=True, kw_only=True):
 class CachedRoutes:
     """Finds the route of a path: the path of a resource, one of its operations, or one of its entities.
 
-    `others` are paths of the service that are no entity of a resource, although they may look like one.
+    Of `entities` there is a route for each group of them. `others` are paths of the service that are no entity of a
+    resource, although they may look like one.
     """
 
     def __init__(
-        self, routes: Mapping[str, CachedRoute], entities: Mapping[str, CachedRoute], others: Collection[str] = ()
+        self,
+        routes: Mapping[str, CachedRoute],
+        entities: Mapping[str, Sequence[CachedRoute]],
+        others: Collection[str] = (),
     ) -> None:
         self._routes = dict(routes)
         self._entities = dict(entities)
@@ -40,9 +45,12 @@ class CachedRoutes:
         parent, _, last = path.rpartition("/")
         if len(last) != _ID_LENGTH:
             return None
-        found = self._entities.get(parent)
+        groups = self._entities.get(parent)
+        id = _parse_id(last) if groups is not None else None
         # Whatever else is beneath a resource is answered by somebody else's code, and made of who knows what.
-        return found if found is not None and _parse_id(last) is not None and path not in self._others else None
+        if groups is None or id is None or path in self._others:
+            return None
+        return groups[group_of(id, len(groups))] if len(groups) > 1 else groups[0]
 
 
 class Asked(msgspec.Struct):

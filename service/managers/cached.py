@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
-from zlib import crc32
 
+from domain.caching import group_name, group_of
 from domain.computations import Lifetime
 from domain.entity import Entity
 from domain.errors import Misconfigured
@@ -31,11 +31,11 @@ class Cached(Hooks[EntityT]):
         if not 0 <= groups <= MOST_GROUPS:
             raise Misconfigured(f"Cached(groups={groups}): use a number from 0 to {MOST_GROUPS}")
         self._table = table
-        self._groups = groups
+        self.groups = groups
 
     def bound(self, cache: Computations, table: str) -> "Cached[EntityT]":
         """The same for one running service."""
-        return Cached(cache, ttl_seconds=self._lifetime.ttl_seconds, table=table, groups=self._groups)
+        return Cached(cache, ttl_seconds=self._lifetime.ttl_seconds, table=table, groups=self.groups)
 
     async def around_read(self, reading: Reading, load: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """What is kept, or else what `load` returns."""
@@ -43,7 +43,7 @@ class Cached(Hooks[EntityT]):
             return await load()
         fields = "" if reading.fields is None else ",".join(reading.fields)
         key = f"{reading.kind.__name__}:{self._table}/{reading.id}?{fields}"
-        tags = [self._group(reading.id)] if self._groups else [self._table]
+        tags = [self._group(reading.id)] if self.groups else [self._table]
         answer = await self._cache.look_up(key, load, kind=reading.kind, lifetime=self._lifetime, tags=tags)
         found: ResultT = answer.value
         return found
@@ -61,11 +61,11 @@ class Cached(Hooks[EntityT]):
         await self._forget(entities)
 
     async def _forget(self, entities: Sequence[Entity]) -> None:
-        if self._cache is not None and self._groups:
+        if self._cache is not None and self.groups:
             await self._cache.invalidate(*sorted({self._group(entity.id) for entity in entities}))
 
     def _group(self, id: str) -> str:
-        return f"{self._table}#{crc32(id.encode()) % self._groups}"
+        return group_name(self._table, group_of(id, self.groups))
 
 
 def bound(hooks: Sequence[Hooks[Any]], cache: Computations | None, table: str) -> tuple[Hooks[Any], ...]:

@@ -396,7 +396,7 @@ async def test_nobody_gets_what_was_made_for_another(running: tuple[Service, htt
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     route = CachedRoute(template="/x", names=("items",), ttl_seconds=60)
-    routes = CachedRoutes({"/x": route, "/x/$stats": route}, {"/x": route})
+    routes = CachedRoutes({"/x": route, "/x/$stats": route}, {"/x": [route]})
     cached = ResponseCache(mirror, routes, lambda: running[0].running.caching, credential_headers=["X-API-Key"])
     transport = httpx.ASGITransport(app=cached)  # type: ignore[arg-type]
 
