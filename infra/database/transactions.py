@@ -11,6 +11,9 @@ from domain.errors import Conflict, Unavailable
 
 logger = logging.getLogger("millrace.database")
 
+PATIENCE_SECONDS = 1.0
+"""How long the end of a transaction waits for savepoints in it that are still open."""
+
 Callback = Callable[[], Awaitable[None]]
 ConnectionT = TypeVar("ConnectionT")
 
@@ -78,7 +81,9 @@ class CurrentTransaction(Generic[ConnectionT]):
         return self._variable.set(transaction)
 
     def reset(self, token: contextvars.Token[Transaction[ConnectionT] | None]) -> None:
-        self._variable.reset(token)
+        # A generator that nobody has finished is closed in a context of its own, in which it was never set.
+        with suppress(ValueError):
+            self._variable.reset(token)
 
 
 class Connections(Protocol[ConnectionT]):
@@ -113,7 +118,6 @@ async def open_transaction(
         transaction = Transaction(connection)
         async with _entered(engine, transaction):
             yield transaction
-        _check_whole(transaction)
     for callback in transaction.callbacks:
         await _after_commit(callback)
 
@@ -121,8 +125,11 @@ async def open_transaction(
 @asynccontextmanager
 async def _entered(engine: Connections[ConnectionT], transaction: Transaction[ConnectionT]) -> AsyncIterator[None]:
     token = engine.current_transaction.set(transaction)
+    is_closed = False
     try:
         yield
+        await _close(transaction)
+        is_closed = True
     finally:
         engine.current_transaction.reset(token)
         try:
@@ -131,6 +138,9 @@ async def _entered(engine: Connections[ConnectionT], transaction: Transaction[Co
                 pass
         finally:
             transaction.is_ended = True
+            if is_closed:
+                # Who waits for a turn learns that it is too late.
+                transaction.nesting.release()
 
 
 @asynccontextmanager
@@ -143,7 +153,6 @@ async def _savepoint(
     try:
         async with _entered(engine, inner):
             yield inner
-        _check_whole(inner)
     except BaseException:
         # Refused when the transaction is over or lost, and then its end has undone this along with everything else.
         with suppress(Conflict, Unavailable):
@@ -164,10 +173,17 @@ async def _execute_in(engine: Connections[ConnectionT], transaction: Transaction
         engine.current_transaction.reset(token)
 
 
-def _check_whole(transaction: Transaction[Any]) -> None:
-    """Raise `Conflict` for one that ends while a savepoint in it is open: a commit would keep the half of that."""
-    if transaction.nesting.locked():
-        raise Conflict("A part of this transaction was still under way at its end; nothing of it was kept")
+async def _close(transaction: Transaction[Any]) -> None:
+    """Take the turn of savepoints for good. Raises `Conflict` if one stays open: a commit would keep the half of it."""
+    if not transaction.nesting.locked():
+        await transaction.nesting.acquire()
+        return
+    try:
+        # Of a child task that nobody has waited for; it may be about to be done.
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await transaction.nesting.acquire()
+    except TimeoutError:
+        raise Conflict("A part of this transaction was still under way at its end; nothing of it was kept") from None
 
 
 def _ended() -> Conflict:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -276,6 +276,42 @@ async def test_a_transaction_that_ends_while_a_part_of_it_is_under_way_is_undone
     [result] = await asyncio.gather(*tasks, return_exceptions=True)
     assert type(result) is Conflict
     assert await numbers(engine) == ([20] if depth > 1 else [])
+
+
+async def test_a_transaction_waits_for_a_part_of_it_that_is_nearly_done(engine: DatabaseEngine) -> None:
+    async def change(id: int) -> None:
+        async with engine.transaction():
+            await add(engine, id)
+            started.set()
+            await leave.wait()
+            await add(engine, id + 100)
+
+    started, leave = asyncio.Event(), asyncio.Event()
+    async with engine.transaction():
+        await add(engine, 7)
+        tasks = [asyncio.create_task(change(id)) for id in (1, 2)]
+        await started.wait()
+        asyncio.get_running_loop().call_later(0.1, leave.set)
+    await asyncio.gather(*tasks)
+    assert await numbers(engine) == [1, 2, 7, 101, 102]
+
+
+async def test_a_generator_that_is_closed_elsewhere_undoes_its_transaction(engine: DatabaseEngine) -> None:
+    async def made() -> AsyncGenerator[None, None]:
+        async with engine.transaction():
+            await add(engine, 1)
+            yield
+
+    async def close() -> None:
+        await generator.aclose()
+
+    generator = made()
+    await anext(generator)
+    # As the event loop does with those that nobody has finished.
+    await asyncio.create_task(close())
+    assert await numbers(engine) == []
+    await add(engine, 2)
+    assert await numbers(engine) == [2]
 
 
 async def test_a_failed_task_takes_the_savepoints_of_its_siblings_along(engine: DatabaseEngine) -> None:
