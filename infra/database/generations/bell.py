@@ -109,6 +109,9 @@ class Bell:
                 await self._listen()
             except (*ASYNCPG_ERRORS, TimeoutError) as error:
                 logger.debug("hearing of changes was interrupted: %r", error)
+            except Exception:
+                # Nobody would begin again for it, and from then on each change would wait for its lease.
+                logger.warning("hearing of changes was interrupted", exc_info=True)
             finally:
                 self._relied_on_from = float("inf")
                 connection, self._connection = self._connection, None

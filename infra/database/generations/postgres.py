@@ -1,6 +1,7 @@
 """Knows the generations of a PostgreSQL database: whoever changes something tells all who cache, and waits for them."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 
@@ -98,7 +99,7 @@ def touching(tables: Sequence[str]) -> Callable[[str], bool]:
                 remembered.clear()
             text = sql.lower()
             # What a procedure changes, its call does not say.
-            found = text.lstrip().startswith(("call ", "do ")) or any(name in text for name in names)
+            found = _CALL.match(text) is not None or any(name in text for name in names)
             remembered[sql] = found
         return found
 
@@ -106,4 +107,5 @@ def touching(tables: Sequence[str]) -> Callable[[str], bool]:
 
 
 _MOST_TEXTS = 2000
+_CALL = re.compile(r"\s*(call|do)\b")
 _READS = {"SELECT", "VALUES", "EXPLAI"}
