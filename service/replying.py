@@ -47,10 +47,7 @@ def cache_layer(choices: Choices, app: Litestar, running: Running) -> list[Layer
         path, table = item.resource.path, item.table._meta.tablename
         for template in (path, f"{path}/$stats"):
             routes[template] = CachedRoute(template=template, names=(table,), ttl_seconds=ttl)
-        entities[path] = [
-            CachedRoute(template=f"{path}/{{id}}", names=(name,), ttl_seconds=ttl)
-            for name in _entity_names(item, table)
-        ]
+        entities[path] = _entity_routes(item, table, f"{path}/{{id}}", ttl)
     others = [route.path for route in app.routes if not route.path_parameters]
     found = CachedRoutes(routes, entities, others)
     return [
@@ -58,10 +55,17 @@ def cache_layer(choices: Choices, app: Litestar, running: Running) -> list[Layer
     ]
 
 
-def _entity_names(item: OfferedResource, table: str) -> list[str]:
-    """The names of what replies of single entities depend on, one for each group of them."""
-    groups = next((hook.groups for hook in item.hooks if isinstance(hook, Cached)), 0)
-    return [group_name(table, number) for number in range(groups)] or [table]
+def _entity_routes(item: OfferedResource, table: str, template: str, ttl: float) -> list[CachedRoute]:
+    """The routes of single entities, one for each group of them."""
+    hook = next((hook for hook in item.hooks if isinstance(hook, Cached) and hook.groups), None)
+    if hook is None:
+        return [CachedRoute(template=template, names=(table,), ttl_seconds=ttl)]
+    # A change that no manager has made is not heard of: a reply is as old as what it is made of may be.
+    ttl = min(ttl, hook.lifetime.ttl_seconds)
+    return [
+        CachedRoute(template=template, names=(group_name(table, number),), ttl_seconds=ttl)
+        for number in range(hook.groups)
+    ]
 
 
 def _ttl(choices: Choices, item: OfferedResource) -> float:

@@ -182,10 +182,12 @@ class CachedExchange:
     async def _give(self, payload: bytes, tag: bytes, status: bytes) -> None:
         """Send what is kept, or say that the client has it."""
         reply = _decode(payload)
-        body = reply.body if reply.status != HTTP_404_NOT_FOUND else _with_own_trace(reply.body)
+        is_problem = reply.status == HTTP_404_NOT_FOUND
+        body = _with_own_trace(reply.body) if is_problem else reply.body
         own = reply.etag
         tag = own or (tag if reply.status == HTTP_200_OK else b"")
-        is_packed = self._asked.takes_gzip and len(body) >= SMALLEST_BYTES
+        # What has this caller's trace in it is no other's.
+        is_packed = self._asked.takes_gzip and len(body) >= SMALLEST_BYTES and not is_problem
         known = self._asked.known
         if tag and known is not None and not self._asked.is_refreshing:
             matched = matched_tag(known, tag, is_packed=is_packed)

@@ -133,6 +133,7 @@ class CollectedReply:
         self._start: HTTPResponseStartEvent | None = None
         self._pieces: list[bytes] = []
         self._size = 0
+        self._has_ended = False
         self._running: asyncio.Task[None] | None = None
         self._is_known = asyncio.Event()
         self._is_taken = asyncio.Event()
@@ -181,6 +182,7 @@ class CollectedReply:
             piece = message.get("body", b"")
             self._pieces.append(piece)
             self._size += len(piece)
+            self._has_ended = not message.get("more_body", False)
             if self._size > self._most_bytes and self._start is not None:
                 body = b"".join(self._pieces)
                 self._pieces.clear()
@@ -195,8 +197,8 @@ class CollectedReply:
             await self._client(message)
 
     def _reply(self) -> StoredReply:
-        if self._start is None:
-            raise RuntimeError("the app has ended without a reply")
+        if self._start is None or not self._has_ended:
+            raise RuntimeError("the app has ended before its reply has")
         headers = kept_headers(self._start["headers"])
         etag = next((value for name, value in headers if name == b"etag"), b"")
         return StoredReply(self._start["status"], headers, b"".join(self._pieces), time.time(), etag)

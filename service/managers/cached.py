@@ -26,8 +26,8 @@ class Cached(Hooks[EntityT]):
         self, cache: Computations | None = None, *, ttl_seconds: float = 60.0, table: str = "", groups: int = 0
     ) -> None:
         self._cache = cache
-        self._lifetime = Lifetime(ttl_seconds=ttl_seconds)
-        self._lifetime.check()
+        self.lifetime = Lifetime(ttl_seconds=ttl_seconds)
+        self.lifetime.check()
         if not 0 <= groups <= MOST_GROUPS:
             raise Misconfigured(f"Cached(groups={groups}): use a number from 0 to {MOST_GROUPS}")
         self._table = table
@@ -35,7 +35,7 @@ class Cached(Hooks[EntityT]):
 
     def bound(self, cache: Computations, table: str) -> "Cached[EntityT]":
         """The same for one running service."""
-        return Cached(cache, ttl_seconds=self._lifetime.ttl_seconds, table=table, groups=self.groups)
+        return Cached(cache, ttl_seconds=self.lifetime.ttl_seconds, table=table, groups=self.groups)
 
     async def around_read(self, reading: Reading, load: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """What is kept, or else what `load` returns."""
@@ -44,7 +44,7 @@ class Cached(Hooks[EntityT]):
         fields = "" if reading.fields is None else ",".join(reading.fields)
         key = f"{reading.kind.__name__}:{self._table}/{reading.id}?{fields}"
         tags = [self._group(reading.id)] if self.groups else [self._table]
-        answer = await self._cache.look_up(key, load, kind=reading.kind, lifetime=self._lifetime, tags=tags)
+        answer = await self._cache.look_up(key, load, kind=reading.kind, lifetime=self.lifetime, tags=tags)
         found: ResultT = answer.value
         return found
 
