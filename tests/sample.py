@@ -120,3 +120,24 @@ async def serving(app: Service) -> AsyncIterator[httpx.AsyncClient]:
 def settings(**values: Any) -> Settings:
     """Settings that do not depend on the environment of the test run."""
     return Settings(**values)
+
+
+def http_scope(
+    method: str, path: str, *, query: bytes = b"", content_type: bytes = b"application/json"
+) -> dict[str, Any]:
+    """The scope of a request, for tests that are its server themselves."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "headers": [(b"content-type", content_type), (b"host", b"sample.test")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+        "asgi": {"version": "3.0"},
+        "state": {},
+    }

@@ -17,7 +17,7 @@ from service.http.application import Service
 from service.http.crud import Permissions
 from service.http.lines import MOST_LINE_BYTES, Lines
 from tests.sample import ITEMS as RESOURCE
-from tests.sample import Items, builder, serving, settings
+from tests.sample import Items, builder, http_scope, serving, settings
 
 ITEMS = "/api/v1/items"
 BULK = f"{ITEMS}/$bulk"
@@ -406,21 +406,7 @@ async def test_no_lines_are_no_items(client: httpx.AsyncClient) -> None:
 
 
 def scope_of(query: bytes) -> dict[str, Any]:
-    return {
-        "type": "http",
-        "method": "POST",
-        "path": BULK,
-        "raw_path": BULK.encode(),
-        "query_string": query,
-        "headers": [(b"content-type", b"application/x-ndjson"), (b"host", b"sample.test")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-        "scheme": "http",
-        "http_version": "1.1",
-        "root_path": "",
-        "asgi": {"version": "3.0"},
-        "state": {},
-    }
+    return http_scope("POST", BULK, query=query, content_type=b"application/x-ndjson")
 
 
 async def test_who_reads_the_reply_only_after_sending_everything_is_not_waited_for(

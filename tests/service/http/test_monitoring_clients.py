@@ -9,7 +9,7 @@ from litestar.types import Message, Receive, Scope, Send
 from service.http.monitoring import Requests
 from service.http.routing import UNMATCHED
 from tests.metrics import scraped
-from tests.sample import builder, serving, settings
+from tests.sample import builder, http_scope, serving, settings
 from tests.service.http.test_monitoring import bare, count, routes
 
 
@@ -31,26 +31,11 @@ async def test_an_app_that_leaves_out_what_is_optional_is_answered_and_measured(
 def leaving(method: str, path: str, *messages: dict[str, Any]) -> tuple[dict[str, Any], Receive]:
     """The scope of a request and what it brings before its client goes away."""
     left = [*messages, {"type": "http.disconnect"}]
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "headers": [(b"content-type", b"application/json"), (b"host", b"sample.test")],
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-        "scheme": "http",
-        "http_version": "1.1",
-        "root_path": "",
-        "asgi": {"version": "3.0"},
-        "state": {},
-    }
 
     async def receive() -> Any:
         return left.pop(0) if len(left) > 1 else left[0]
 
-    return scope, receive
+    return http_scope(method, path), receive
 
 
 async def test_who_goes_away_before_the_end_of_the_request_is_no_mistake_of_anybody(sqlite_url: str) -> None:

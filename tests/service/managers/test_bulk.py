@@ -18,12 +18,11 @@ from domain.errors import Conflict, Invalid, NotFound, PreconditionFailed, Servi
 from domain.query import BY_ID, Resource
 from domain.wire import timestamp_text
 from infra.database.repository import PiccoloRepository
-from infra.database.schema import synchronize
 from infra.database.table import bounds_of
 from service.managers.base import Manager
 from service.managers.hooks import Change, Hooks
 from tests.infra.contracts.databases import BOUNDED, items, refill
-from tests.infra.contracts.test_bulk import MEMBERS, Member, Members
+from tests.infra.contracts.test_bulk import Member
 from tests.infra.database.engines import opened
 from tests.sample import Item, Items
 
@@ -52,14 +51,6 @@ async def repository(shared_database_url: str) -> AsyncIterator[Repository]:
 @pytest.fixture
 def manager(repository: Repository) -> Manager[Item]:
     return Manager(BOUNDED, repository, repository.engine)
-
-
-@pytest.fixture
-async def members(shared_database_url: str) -> AsyncIterator[Manager[Member]]:
-    async with opened(shared_database_url) as engine:
-        await engine.execute("DROP TABLE IF EXISTS members")
-        await synchronize(engine, [Members])
-        yield Manager(MEMBERS, PiccoloRepository(MEMBERS, Members, engine), engine)
 
 
 def outcomes(results: Sequence[ItemResult]) -> list[str]:

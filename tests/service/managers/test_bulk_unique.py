@@ -1,25 +1,11 @@
 """Unique values that go from one thing to another within a set of changes."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from domain.bulk import BulkOptions
-from infra.database.repository import PiccoloRepository
-from infra.database.schema import synchronize
 from service.managers.base import Manager
-from tests.infra.contracts.test_bulk import MEMBERS, Member, Members
-from tests.infra.database.engines import opened
+from tests.infra.contracts.test_bulk import Member
 from tests.service.managers.test_bulk import PARTIAL, outcomes, read
-
-
-@pytest.fixture
-async def members(shared_database_url: str) -> AsyncIterator[Manager[Member]]:
-    async with opened(shared_database_url) as engine:
-        await engine.execute("DROP TABLE IF EXISTS members")
-        await synchronize(engine, [Members])
-        yield Manager(MEMBERS, PiccoloRepository(MEMBERS, Members, engine), engine)
 
 
 def given(member: Member, email: str) -> dict[str, Any]:
