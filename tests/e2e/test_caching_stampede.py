@@ -28,7 +28,7 @@ app = ('''
 
 
 async def test_one_of_four_processes_with_twenty_callers_each_makes_the_reply(
-    tmp_path: Path, database_url: str, redis_url: str
+    tmp_path: Path, postgres_url: str, redis_url: str
 ) -> None:
     shop(
         tmp_path,
@@ -37,7 +37,7 @@ async def test_one_of_four_processes_with_twenty_callers_each_makes_the_reply(
         ("\napp = (", SLOW),
         ("table=Items)", "table=Items, hooks=[Slow()])\n    .with_cache()"),
     )
-    variables = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    variables = {"DATABASE_URL": postgres_url, "REDIS_URL": redis_url}
     with ExitStack() as services:
         urls = [services.enter_context(serving(folder=tmp_path, variables=variables)).url for _ in range(PROCESSES)]
         async with AsyncExitStack() as stack:
