@@ -220,25 +220,33 @@ async def test_a_task_that_outlives_a_savepoint_still_belongs_to_the_transaction
     assert await numbers(engine) == []
 
 
-async def test_a_savepoint_does_not_outlive_its_transaction(engine: DatabaseEngine) -> None:
-    async def change(id: int) -> None:
-        async with engine.transaction():
-            await add(engine, id)
-            started.set()
-            await leave.wait()
-            await add(engine, id + 100)
+class Slow:
+    """Changes in savepoints, which stay open until they may `leave`."""
 
+    def __init__(self, engine: DatabaseEngine) -> None:
+        self.engine = engine
+        self.started, self.leave = asyncio.Event(), asyncio.Event()
+
+    async def change(self, id: int) -> None:
+        async with self.engine.transaction():
+            await add(self.engine, id)
+            self.started.set()
+            await self.leave.wait()
+            await add(self.engine, id + 100)
+
+
+async def test_a_savepoint_does_not_outlive_its_transaction(engine: DatabaseEngine) -> None:
     async def other() -> None:
         async with engine.transaction():
             await add(engine, 7)
-            leave.set()
+            slow.leave.set()
             await asyncio.wait(tasks, timeout=2)
 
-    started, leave = asyncio.Event(), asyncio.Event()
+    slow = Slow(engine)
     async with undone(engine):
         # One is inside of its savepoint when the transaction ends, the others wait for it.
-        tasks = [asyncio.create_task(change(id)) for id in range(1, 4)]
-        await started.wait()
+        tasks = [asyncio.create_task(slow.change(id)) for id in range(1, 4)]
+        await slow.started.wait()
     await other()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(result) for result in results] == [Conflict] * 3
@@ -249,12 +257,6 @@ async def test_a_savepoint_does_not_outlive_its_transaction(engine: DatabaseEngi
 async def test_a_transaction_that_ends_while_a_part_of_it_is_under_way_is_undone(
     engine: DatabaseEngine, depth: int
 ) -> None:
-    async def change() -> None:
-        async with engine.transaction():
-            await add(engine, 1)
-            started.set()
-            await leave.wait()
-
     async def transact(depth: int) -> None:
         async with engine.transaction():
             await add(engine, 10 * depth)
@@ -262,36 +264,29 @@ async def test_a_transaction_that_ends_while_a_part_of_it_is_under_way_is_undone
                 with pytest.raises(Conflict, match="under way"):
                     await transact(depth - 1)
                 return
-            tasks.append(asyncio.create_task(change()))
-            await started.wait()
+            tasks.append(asyncio.create_task(slow.change(1)))
+            await slow.started.wait()
 
-    started, leave = asyncio.Event(), asyncio.Event()
+    slow = Slow(engine)
     tasks: list[asyncio.Task[None]] = []
     if depth == 1:
         with pytest.raises(Conflict, match="under way"):
             await transact(1)
     else:
         await transact(2)
-    leave.set()
+    slow.leave.set()
     [result] = await asyncio.gather(*tasks, return_exceptions=True)
     assert type(result) is Conflict
     assert await numbers(engine) == ([20] if depth > 1 else [])
 
 
 async def test_a_transaction_waits_for_a_part_of_it_that_is_nearly_done(engine: DatabaseEngine) -> None:
-    async def change(id: int) -> None:
-        async with engine.transaction():
-            await add(engine, id)
-            started.set()
-            await leave.wait()
-            await add(engine, id + 100)
-
-    started, leave = asyncio.Event(), asyncio.Event()
+    slow = Slow(engine)
     async with engine.transaction():
         await add(engine, 7)
-        tasks = [asyncio.create_task(change(id)) for id in (1, 2)]
-        await started.wait()
-        asyncio.get_running_loop().call_later(0.1, leave.set)
+        tasks = [asyncio.create_task(slow.change(id)) for id in (1, 2)]
+        await slow.started.wait()
+        asyncio.get_running_loop().call_later(0.1, slow.leave.set)
     await asyncio.gather(*tasks)
     assert await numbers(engine) == [1, 2, 7, 101, 102]
 
