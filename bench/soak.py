@@ -24,7 +24,7 @@ from domain.entity import new_id
 from tests.servers import postgres, redis
 
 CALLERS = 8
-WARM_UP_SHARE, SAMPLE_SECONDS = 0.4, 0.25
+WARM_UP_SHARE, SAMPLE_SECONDS, LEAST_REQUESTS = 0.4, 0.25, 3_000
 SLACK_MIB, SLACK_FILES = 6.0, 4
 """What may come on top is what allocators and pools keep for later, once."""
 PAGES_MIB, PAGES_KIB_PER_REQUEST = 64.0, 0.5
@@ -42,10 +42,20 @@ class Sample(NamedTuple):
     files: int
 
 
-class Counter:
-    """How many stories have been begun."""
+class Run:
+    """How many stories have been begun, and whether that is enough: for so many seconds, and so many requests."""
 
-    stories = 0
+    def __init__(self, seconds: float, least_requests: int) -> None:
+        self.stories = 0
+        self._deadline, self._least_requests = time.monotonic() + seconds, least_requests
+
+    @property
+    def requests(self) -> int:
+        return self.stories * REQUESTS_PER_STORY
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._deadline and self.requests >= self._least_requests
 
 
 class Soak(NamedTuple):
@@ -75,15 +85,17 @@ class Soak(NamedTuple):
 
 
 async def soak(url: str, seconds: float, redis_url: str | None = None) -> Soak:
-    """Load a service on the database at `url` for so long; the first part of the time warms it up."""
+    """Load a service on the database at `url` for so long; the first part of the time warms it up.
+
+    On a busy machine it takes longer: pools of connections are full after so many requests, not after so many seconds.
+    """
     with served("soaked", url, redis_url) as (port, pid):
         base = f"http://127.0.0.1:{port}"
         limits = httpx.Limits(max_connections=CALLERS, max_keepalive_connections=CALLERS)
         async with httpx.AsyncClient(base_url=base, timeout=30, limits=limits) as client:
-            counter, began = Counter(), time.monotonic()
-            deadline = began + seconds
-            callers = [asyncio.create_task(_call(client, counter, deadline)) for _ in range(CALLERS)]
-            samples = [sample async for sample in _watched(pid, counter, deadline)]
+            run, began = Run(seconds, LEAST_REQUESTS), time.monotonic()
+            callers = [asyncio.create_task(_call(client, run)) for _ in range(CALLERS)]
+            samples = [sample async for sample in _watched(pid, run)]
             await asyncio.gather(*callers)
     warm = samples[int(len(samples) * WARM_UP_SHARE) :]
     part = max(1, len(warm) // 4)
@@ -91,11 +103,11 @@ async def soak(url: str, seconds: float, redis_url: str | None = None) -> Soak:
     return Soak(_middle(warm[:part]), _middle(warm[-part:]), time.monotonic() - began, has_pages)
 
 
-async def _call(client: httpx.AsyncClient, counter: Counter, deadline: float) -> None:
+async def _call(client: httpx.AsyncClient, run: Run) -> None:
     """One user's story, over and over: what is made is changed, read and deleted, so that tables stay as they are."""
-    while time.monotonic() < deadline:
-        counter.stories += 1
-        number = counter.stories
+    while not run.is_over:
+        run.stories += 1
+        number = run.stories
         user = {"name": f"User {number}", "email": f"user{number}@example.com"}
         key = {"idempotency-key": uuid4().hex}
         made, again = [await _ask(client, "POST", USERS, json=user, headers=key) for _ in range(2)]
@@ -131,9 +143,9 @@ async def _ask(client: httpx.AsyncClient, method: str, path: str, **sent: Any) -
     return (await client.request(method, path, **sent)).raise_for_status()
 
 
-async def _watched(pid: int, counter: Counter, deadline: float) -> AsyncIterator[Sample]:
-    while time.monotonic() < deadline:
-        yield Sample(counter.stories * REQUESTS_PER_STORY, own_mebibytes(pid), _open_files(pid))
+async def _watched(pid: int, run: Run) -> AsyncIterator[Sample]:
+    while not run.is_over:
+        yield Sample(run.requests, own_mebibytes(pid), _open_files(pid))
         await asyncio.sleep(SAMPLE_SECONDS)
 
 
